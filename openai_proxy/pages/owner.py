@@ -46,7 +46,7 @@ HTML = b"""\
 <input id="days" type="number" min="1" max="92" value="30" required>
 <button type="submit">Show</button>
 </form>
-<p id="told" role="status" aria-live="polite"></p>
+<p id="message" role="status" aria-live="polite"></p>
 <div id="found" hidden>
 <h2 id="name" tabindex="-1"></h2>
 <dl id="rules"></dl>
@@ -123,7 +123,7 @@ function show(key) {
 byId("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   byId("found").hidden = true;
-  byId("told").textContent = "Asking ...";
+  byId("message").textContent = "Asking ...";
   try {
     const answer = await fetch("/key?days=" + encodeURIComponent(byId("days").value), {
       headers: { Authorization: "Bearer " + byId("key").value.trim(), Accept: "application/json" },
@@ -131,10 +131,10 @@ byId("ask").addEventListener("submit", async (event) => {
     });
     const document_ = await answer.json();
     if (!answer.ok) throw new Error(document_.error.message);
-    byId("told").textContent = "";
+    byId("message").textContent = "";
     show(document_);
   } catch (error) {
-    byId("told").textContent = error.message;
+    byId("message").textContent = error.message;
   }
 });
 """

@@ -31,7 +31,7 @@ def sent(message, fin=True, opcode=1):
     return Frame(Opcode(opcode), data, fin).serialize(mask=True)
 
 
-def told(*events):
+def server_frames(*events):
     """Return a server's frames."""
     return b"".join(Frame(Opcode.TEXT, json.dumps(each).encode()).serialize(mask=False) for each in events)
 
@@ -146,7 +146,7 @@ def test_a_turn_is_an_exchange():
     assert world.up == message
     assert world.judge.asked == [{"type": "response.create", "model": "m", "input": "hi"}]
     delta = {"type": "response.output_text.delta", "delta": "hello"}
-    answer = told(created(), delta, completed())
+    answer = server_frames(created(), delta, completed())
     world.far.feed(answer)
     assert world.client.transport.take() == answer
     [turn] = world.downstream.published
@@ -166,7 +166,7 @@ def test_what_is_no_turn_passes():
     others = [sent({"type": "response.cancel"}), binary, sent(b"no JSON \\"), ping]
     world.send(*others)
     assert world.up == b"".join(others)
-    start = told({"type": "session.created", "session": {"model": "s"}})
+    start = server_frames({"type": "session.created", "session": {"model": "s"}})
     world.far.feed(start)
     assert world.client.transport.take() == start
     assert world.turns == []
@@ -219,7 +219,7 @@ def test_who_goes_on_after_a_hundred_refusals_is_closed():
     for _ in range(MOST_REFUSALS + 1):
         world.send(create())
     assert len(world.down) == MOST_REFUSALS
-    world.far.feed(told(created(), completed()))
+    world.far.feed(server_frames(created(), completed()))
     for _ in range(MOST_REFUSALS):
         world.send(create())
     assert 1008 not in world.down
@@ -239,7 +239,7 @@ def test_an_error_of_ours_waits_for_a_place_between_messages():
     assert world.client.transport.take() == first
     world.far.feed(last[:3])
     assert world.client.transport.take() == last[:3]
-    following = told({"type": "y"})
+    following = server_frames({"type": "y"})
     world.far.feed(last[3:] + following[:5])
     data = world.client.transport.take()
     assert data.startswith(last[3:])
@@ -279,10 +279,10 @@ def test_turns_are_told_apart_by_lane_and_by_id():
     world = World()
     lanes = [f"lane{n}" for n in range(8)]
     world.send(*[create(model=lane, stream_id=lane) for lane in lanes])
-    world.far.feed(told(*[created(f"r{lane}", stream_id=lane) for lane in reversed(lanes)]))
+    world.far.feed(server_frames(*[created(f"r{lane}", stream_id=lane) for lane in reversed(lanes)]))
     for n, lane in enumerate(lanes):
         usage = {"input_tokens": n, "output_tokens": 1, "total_tokens": n + 1}
-        world.far.feed(told(completed(f"r{lane}", usage=usage)))
+        world.far.feed(server_frames(completed(f"r{lane}", usage=usage)))
     assert world.turns == [(lane, 200, "complete", n + 1) for n, lane in enumerate(lanes)]
 
 
@@ -301,7 +301,7 @@ def test_an_error_ends_a_turn(error, expected):
     """As the answer that it would be over HTTP; nothing is charged for it."""
     world = World()
     world.send(create())
-    world.far.feed(told(error))
+    world.far.feed(server_frames(error))
     assert world.turns == [expected]
 
 
@@ -309,12 +309,12 @@ def test_an_error_of_realtime_that_is_about_something_else_ends_no_turn():
     """It names the client's event; an answer that has begun ends with response.done."""
     world = World(endpoint="realtime")
     world.send(create(event_id="e1"), create(event_id="e2"))
-    world.far.feed(told(created("r1")))
-    world.far.feed(told({"type": "error", "error": {"code": "x", "event_id": "other"}}))
+    world.far.feed(server_frames(created("r1")))
+    world.far.feed(server_frames({"type": "error", "error": {"code": "x", "event_id": "other"}}))
     assert world.turns == []
-    world.far.feed(told({"type": "error", "error": {"code": "x", "event_id": "e2"}}))
+    world.far.feed(server_frames({"type": "error", "error": {"code": "x", "event_id": "e2"}}))
     assert world.turns == [("m", 200, "upstream_error", None)]
-    world.far.feed(told(completed("r1", "response.done")))
+    world.far.feed(server_frames(completed("r1", "response.done")))
     assert world.turns[1:] == [("m", 200, "complete", 12)]
 
 
@@ -325,7 +325,7 @@ def test_a_lost_connection_settles_its_turns_by_estimate(how, outcome, begun):
     world = World()
     world.send(create(input="x" * 400))
     if begun:
-        world.far.feed(told(created(), {"type": "response.output_text.delta", "delta": "abcdefgh"}))
+        world.far.feed(server_frames(created(), {"type": "response.output_text.delta", "delta": "abcdefgh"}))
     if how == "client":
         world.client.lose(ConnectionLost())
     else:
@@ -351,13 +351,13 @@ def test_a_turn_that_waits_when_the_client_leaves_was_never_sent():
 def test_a_turn_that_the_server_begins_is_accounted():
     """By voice activity, or after a steered response; its model is the session's."""
     world = World(endpoint="realtime")
-    world.far.feed(told({"type": "session.created", "session": {"model": "gpt-realtime"}}))
+    world.far.feed(server_frames({"type": "session.created", "session": {"model": "gpt-realtime"}}))
     usage = {
         **USAGE,
         "input_token_details": {"audio_tokens": 4},
         "output_token_details": {"audio_tokens": 3},
     }
-    answer = told(created("r9"), completed("r9", "response.done", usage))
+    answer = server_frames(created("r9"), completed("r9", "response.done", usage))
     world.far.feed(answer)
     assert world.turns == [("gpt-realtime", 200, "complete", 12)]
     kinds = world.downstream.published[0].usage.kinds
@@ -370,7 +370,7 @@ def test_when_the_server_has_spent_the_budget_the_connection_is_closed():
     """1008 insufficient_quota, after the event that says what it cost."""
     world = World(endpoint="realtime")
     world.quota.errors = [BudgetSpent()]
-    world.far.feed(told(created("r9"), completed("r9", "response.done")))
+    world.far.feed(server_frames(created("r9"), completed("r9", "response.done")))
     *events, code = world.down
     assert [event["type"] for event in events] == ["response.created", "response.done"]
     assert code == 1008
@@ -383,7 +383,7 @@ def test_a_turn_of_the_servers_that_waits_for_its_judgement_loses_no_event():
     world = World(endpoint="realtime")
     held = Deferred()
     world.judge.waits = [held]
-    world.far.feed(told(created("r9"), completed("r9", "response.done")))
+    world.far.feed(server_frames(created("r9"), completed("r9", "response.done")))
     assert len(world.down) == 2
     assert world.turns == []
     held.callback(None)
@@ -412,7 +412,7 @@ def test_the_client_sees_an_answer_once_the_stages_let_it_pass():
         10_000,
     )
     world.send(create())
-    answer = told(created(), completed())
+    answer = server_frames(created(), completed())
     world.far.feed(answer[:20])
     assert world.client.transport.take() == answer[:20]
     world.far.feed(answer[20:])
@@ -513,7 +513,7 @@ def test_a_drain_closes_between_turns():
     world.send(create())
     [error] = world.down
     assert (error["status"], error["error"]["code"]) == (503, "shutting_down")
-    answer = told(created(), completed())
+    answer = server_frames(created(), completed())
     world.far.feed(answer[:-3])
     assert world.client.transport.take() == answer[:-3]
     world.far.feed(answer[-3:])
@@ -526,7 +526,7 @@ def test_a_drain_closes_between_turns():
 def test_a_close_of_ours_waits_for_the_end_of_a_frame():
     """Else the client would read it as a part of what the upstream says."""
     world = World()
-    message = told({"type": "x"})
+    message = server_frames({"type": "x"})
     world.far.feed(message[:4])
     world.downstream.site.drain()
     assert world.client.transport.take() == message[:4]
@@ -619,7 +619,10 @@ def test_an_upstream_that_breaks_its_frames_is_told_with_a_code(cut):
     """What came whole before passes and counts; then the client learns why: 1011, not a connection that is just gone."""
     world = World()
     world.send(create(), create())
-    good, bad = told(created(), completed(), created("r2")), Frame(Opcode.TEXT, b"{}").serialize(mask=True)
+    good, bad = (
+        server_frames(created(), completed(), created("r2")),
+        Frame(Opcode.TEXT, b"{}").serialize(mask=True),
+    )
     data = good + bad
     for piece in (data,) if cut is None else (good, bad):
         world.far.feed(piece)
@@ -635,9 +638,9 @@ def test_where_a_broken_frame_is_with_the_client_nothing_is_said_inside_it():
     world = World()
     world.send(create())
     long = Frame(Opcode.TEXT, b"\xff" * 300).serialize(mask=False)
-    world.far.feed(told(created()) + long[:2])
+    world.far.feed(server_frames(created()) + long[:2])
     world.far.feed(long[2:])
-    assert world.client.transport.take() == told(created()) + long[:2]
+    assert world.client.transport.take() == server_frames(created()) + long[:2]
     world.downstream.advance(1)
     assert world.client.ended == "aborted"
     assert [outcome for _, _, outcome, _ in world.turns] == ["upstream_truncated"]

@@ -129,7 +129,7 @@ def test_the_page_of_who_holds_a_key(start, tmp_path, browser):
     browser.open(f"http://127.0.0.1:{world.port}/key")
     browser.run('document.getElementById("key").value = "sk-proxy-wrong"')
     browser.run('document.querySelector("button").click()')
-    browser.until('document.getElementById("told").textContent.includes("Incorrect API key")')
+    browser.until('document.getElementById("message").textContent.includes("Incorrect API key")')
     browser.run(f'document.getElementById("key").value = "{key["key"]}"')
     browser.run('document.querySelector("button").click()')
     browser.until('!document.getElementById("found").hidden')

@@ -29,11 +29,11 @@ def ended(outcome=Outcome.COMPLETE, **fields):
 
 def test_span_covers_the_exchange():
     """From the request's head to the end, on the clock on the wall."""
-    told = observing().observe(ended())
-    assert (told.name, told.error_type) == ("chat gpt-4o", None)
-    assert (told.start_ns, told.end_ns) == (1700000000 * 10**9, 1700000002500000000)
-    assert told.attributes["server.address"] == "10.0.0.1"
-    assert told.attributes["server.port"] == 8000
+    span = observing().observe(ended())
+    assert (span.name, span.error_type) == ("chat gpt-4o", None)
+    assert (span.start_ns, span.end_ns) == (1700000000 * 10**9, 1700000002500000000)
+    assert span.attributes["server.address"] == "10.0.0.1"
+    assert span.attributes["server.port"] == 8000
 
 
 @pytest.mark.parametrize(
@@ -73,30 +73,30 @@ def test_an_unknown_method_is_called_http():
 )
 def test_error_type(outcome, fields, error_type):
     """What went wrong is one word of a bounded set, in the span and in the metric."""
-    told = observing().observe(ended(outcome, **fields))
-    assert told.error_type == error_type
-    assert told.attributes.get("error.type") == error_type
-    assert told.points[0][2].get("error.type") == error_type
+    span = observing().observe(ended(outcome, **fields))
+    assert span.error_type == error_type
+    assert span.attributes.get("error.type") == error_type
+    assert span.points[0][2].get("error.type") == error_type
 
 
 def test_only_spent_tokens_are_counted():
     """Neither an estimate nor a hit of the cache is usage."""
     for fields in ({"usage": Usage(1, 2, estimated=True)}, {"usage": Usage(1, 2), "cached": True}):
-        told = observing().observe(ended(**fields))
-        assert TOKEN_USAGE not in [name for name, _, _ in told.points]
-        assert told.attributes["gen_ai.usage.output_tokens"] == 2
-    told = observing().observe(ended(usage=Usage(1, 2, 1, 1)))
-    assert [value for name, value, _ in told.points if name == TOKEN_USAGE] == [1, 2]
-    assert told.attributes["gen_ai.usage.cache_read.input_tokens"] == 1
-    assert told.attributes["gen_ai.usage.reasoning.output_tokens"] == 1
+        span = observing().observe(ended(**fields))
+        assert TOKEN_USAGE not in [name for name, _, _ in span.points]
+        assert span.attributes["gen_ai.usage.output_tokens"] == 2
+    span = observing().observe(ended(usage=Usage(1, 2, 1, 1)))
+    assert [value for name, value, _ in span.points if name == TOKEN_USAGE] == [1, 2]
+    assert span.attributes["gen_ai.usage.cache_read.input_tokens"] == 1
+    assert span.attributes["gen_ai.usage.reasoning.output_tokens"] == 1
 
 
 def test_stream_times():
     """The first chunk counts from the request, the rest is shared by the tokens after the first."""
     fields = {"streaming": True, "first_byte_at": 10.5, "usage": Usage(1, 5)}
-    told = observing().observe(ended(**fields))
-    points = {name: value for name, value, _ in told.points}
-    assert told.attributes["gen_ai.response.time_to_first_chunk"] == 0.5
+    span = observing().observe(ended(**fields))
+    points = {name: value for name, value, _ in span.points}
+    assert span.attributes["gen_ai.response.time_to_first_chunk"] == 0.5
     assert points["gen_ai.server.time_to_first_token"] == 0.5
     assert points["gen_ai.server.time_per_output_token"] == 0.5
 
@@ -104,20 +104,20 @@ def test_stream_times():
 def test_models_in_metrics_are_bounded():
     """After 200 models the metric's attribute is `other`; the span still has the name."""
     watch = observing()
-    told = [watch.observe(ended(model=f"m{number}", status=200)) for number in range(201)]
-    assert told[-1].attributes["gen_ai.request.model"] == "m200"
-    assert told[-1].points[0][2]["gen_ai.request.model"] == "other"
+    spans = [watch.observe(ended(model=f"m{number}", status=200)) for number in range(201)]
+    assert spans[-1].attributes["gen_ai.request.model"] == "m200"
+    assert spans[-1].points[0][2]["gen_ai.request.model"] == "other"
 
 
 def test_templates_of_paths_are_bounded():
     """Strangers spell thousands of paths out of the API's words: what no upstream answered is `/other`."""
     watch = observing()
     names = [f"files/{first}/{second}" for first in USUAL_ENDPOINTS for second in ("runs", "steps", "voices")]
-    told = [watch.observe(ended(endpoint=name, status=404, model=None)) for name in names]
-    assert {each.attributes["url.template"] for each in told} == {"/other"}
-    assert {each.name for each in told} == {"POST /other"}
-    told = [watch.observe(ended(endpoint=name, status=200, model=None)) for name in names]
-    templates = {each.attributes["url.template"] for each in told}
+    spans = [watch.observe(ended(endpoint=name, status=404, model=None)) for name in names]
+    assert {each.attributes["url.template"] for each in spans} == {"/other"}
+    assert {each.name for each in spans} == {"POST /other"}
+    spans = [watch.observe(ended(endpoint=name, status=200, model=None)) for name in names]
+    templates = {each.attributes["url.template"] for each in spans}
     assert len(names) > MOST_ENDPOINTS
     assert len(templates) == MOST_ENDPOINTS + 1
     usual = watch.observe(ended(endpoint="vector_stores/{id}/files", status=404, model=None))
@@ -126,9 +126,9 @@ def test_templates_of_paths_are_bounded():
 
 def test_never_sent_has_no_server():
     """A refused request names the provider that it was meant for, without an address."""
-    told = observing("https://x.openai.azure.com/openai/v1").observe(ended(Outcome.REJECTED, upstream=None))
-    assert told.attributes["gen_ai.provider.name"] == "azure.ai.openai"
-    assert "server.address" not in told.attributes
+    span = observing("https://x.openai.azure.com/openai/v1").observe(ended(Outcome.REJECTED, upstream=None))
+    assert span.attributes["gen_ai.provider.name"] == "azure.ai.openai"
+    assert "server.address" not in span.attributes
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,6 @@ def test_what_looks_like_a_key_is_no_state(state):
 )
 def test_whatever_strangers_send_can_be_encoded(model, key, headers):
     """Each text is UTF-8, so that one exchange never spoils a batch."""
-    told = observing().observe(ended(model=model, key=key, request_headers=headers))
-    for text in [told.name, *told.attributes.values(), *(told.parent or {}).values()]:
+    span = observing().observe(ended(model=model, key=key, request_headers=headers))
+    for text in [span.name, *span.attributes.values(), *(span.parent or {}).values()]:
         str(text).encode("utf-8")

@@ -84,6 +84,6 @@ def test_copies_of_request_headers_say_the_same():
     copy = headers.copy()
     assert copy.pairs == pairs
     assert copy.pairs is not pairs
-    told = ("credential", "upgrade", "payer", "origin", "fresh", "started")
-    assert [getattr(copy, name) for name in told] == [b"key", True, "ann", origin, True, 1.0]
+    extras = ("credential", "upgrade", "payer", "origin", "fresh", "started")
+    assert [getattr(copy, name) for name in extras] == [b"key", True, "ann", origin, True, 1.0]
     assert list(copy.getAllRawHeaders()) == [(b"X-a", [b"1"])]

@@ -147,13 +147,13 @@ async function show(id) {
 
 function conversation(one) {
   if (!("request" in one)) return [make("p", {}, "The conversation is not kept (live.capture_bytes).")];
-  const asked = one.request?.body, told = one.response?.body, parts = [];
+  const asked = one.request?.body, received = one.response?.body, parts = [];
   const text = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
   for (const message of Array.isArray(asked?.messages) ? asked.messages : []) parts.push([message.role ?? "message", text(message.content ?? message)]);
   if (!parts.length) parts.push(["request", text(asked)]);
-  const choices = Array.isArray(told?.choices) ? told.choices : [];
+  const choices = Array.isArray(received?.choices) ? received.choices : [];
   for (const choice of choices) parts.push(["answer", text(choice?.message?.content ?? choice?.text ?? choice)]);
-  if (!choices.length) parts.push(["answer", text(told)]);
+  if (!choices.length) parts.push(["answer", text(received)]);
   return [make("h3", {}, "Conversation"), ...parts.flatMap(([who, said]) => [make("h4", {}, String(who)), make("pre", { tabindex: 0 }, said ?? "-")])];
 }
 
@@ -288,8 +288,8 @@ function keyButtons(key) {
 const path = (name) => `/admin/keys/${encodeURIComponent(name)}`;
 
 async function change(name, work) {
-  const told = await attempt(work);
-  $("secret").textContent = told?.key ? `The secret of ${told.name ?? name}, shown this once: ${told.key}` : "";
+  const made = await attempt(work);
+  $("secret").textContent = made?.key ? `The secret of ${made.name ?? name}, shown this once: ${made.key}` : "";
   await loadKeys();
 }
 

@@ -29,8 +29,8 @@ _ENTRY = struct.Struct(">16s8sIIQ")
 
 
 @frozen
-class Place:
-    """Where a line is."""
+class LinePosition:
+    """Where a recorded line begins (`offset`, in bytes of the unpacked file), its length, and the number of its file."""
 
     file: int
     size_bytes: int
@@ -65,12 +65,12 @@ class Cassette:
                     found = _entry_of(data, read, f"{path.name}:{line_number}", warn)
                     if found is not None:
                         time, asked = found
-                        place = (number, len(data), offset)
-                        entries.append((asked.key, time, _ENTRY.pack(asked.key, asked.route, *place)))
+                        position = (number, len(data), offset)
+                        entries.append((asked.key, time, _ENTRY.pack(asked.key, asked.route, *position)))
         entries.sort(key=lambda entry: entry[:2])
         self._index = b"".join(entry for _, _, entry in entries)
         self._directory = directory
-        self._added: dict[bytes, list[Place]] = {}
+        self._added: dict[bytes, list[LinePosition]] = {}
         """What was recorded since, by key."""
         self._own: int | None = None
         """The number of the file that it goes to."""
@@ -95,9 +95,9 @@ class Cassette:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
-        self._added.setdefault(key, []).append(Place(self._own, len(line), begin))
+        self._added.setdefault(key, []).append(LinePosition(self._own, len(line), begin))
 
-    def find(self, key: bytes) -> list[Place]:
+    def find(self, key: bytes) -> list[LinePosition]:
         """Return where the answers to a request are, in the order of their time. O(log n)."""
         low, high = 0, self._sorted
         while low < high:
@@ -112,29 +112,29 @@ class Cassette:
             entry = _ENTRY.unpack_from(self._index, low * _ENTRY.size)
             if entry[0] != key:
                 break
-            found.append(Place(*entry[2:]))
+            found.append(LinePosition(*entry[2:]))
             low += 1
         return found + self._added.get(key, [])
 
-    def of_route(self, route: bytes) -> Iterator[Place]:
+    def of_route(self, route: bytes) -> Iterator[LinePosition]:
         """Yield where some of the requests with this method and path are. O(n)."""
         count = 0
         for entry in _ENTRY.iter_unpack(self._index):
             if entry[1] == route:
-                yield Place(*entry[2:])
+                yield LinePosition(*entry[2:])
                 count += 1
                 if count == MOST_COMPARED:
                     return
 
-    def load(self, place: Place) -> dict[str, Any]:
+    def load(self, position: LinePosition) -> dict[str, Any]:
         """Return a line; OSError or ValueError if the file is not what it was."""
-        descriptor = self._unpacked.get(place.file)
+        descriptor = self._unpacked.get(position.file)
         if descriptor is None:
-            with self._files[place.file].open("rb") as file:
-                file.seek(place.offset)
-                line = orjson.loads(file.read(place.size_bytes))
+            with self._files[position.file].open("rb") as file:
+                file.seek(position.offset)
+                line = orjson.loads(file.read(position.size_bytes))
         else:
-            line = orjson.loads(os.pread(descriptor, place.size_bytes, place.offset))
+            line = orjson.loads(os.pread(descriptor, position.size_bytes, position.offset))
         if not isinstance(line, dict):
             raise ValueError("the line is no object any more")
         return line

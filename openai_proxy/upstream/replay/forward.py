@@ -25,7 +25,7 @@ from ...wire.fault_kinds import Fault
 from ...wire.request_json import read_request
 from ..answer_timer import NEVER, UpstreamTimeouts
 from ..made_body import MadeBody, Steps
-from .cassette import Cassette, Place
+from .cassette import Cassette, LinePosition
 from .faults import FaultRule, disconnected, find_fault, stalled
 from .match import Asked, asked_for_bytes, asked_for_json, first_difference
 from .recorded import Recorded, answer_of_line
@@ -97,8 +97,8 @@ class ReplayForward:
         started = self._clock()
         asked, request = await self._asked(request)
         fault = find_fault(self._rules.faults, request.endpoint, request.model or "")
-        place = self._next_place(asked.key)
-        if place is None and self._live is not None:
+        position = self._next_position(asked.key)
+        if position is None and self._live is not None:
             response = await self._live(request)
             if self._record is None:
                 return response
@@ -107,10 +107,10 @@ class ReplayForward:
         try:
             if fault is not None and fault.name == "status":
                 return self._error(request, int(fault.value), "replay_fault", "A fault of [[replay.faults]].")
-            if place is None:
+            if position is None:
                 return self._miss(request, asked)
             try:
-                answer = answer_of_line(self._cassette.load(place), _wants_usage(request))
+                answer = answer_of_line(self._cassette.load(position), _wants_usage(request))
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 return self._error(request, 502, "not_recorded", _WRONG)
             return await self._give(request, answer, fault, started)
@@ -120,17 +120,17 @@ class ReplayForward:
         finally:
             exchange.upstream_s += self._clock() - started
 
-    def _next_place(self, key: bytes) -> Place | None:
-        places = self._cassette.find(key)
-        if not places:
+    def _next_position(self, key: bytes) -> LinePosition | None:
+        positions = self._cassette.find(key)
+        if not positions:
             return None
         given = self._given.get(key, 0)
         self._given[key] = given + 1
-        if given < len(places):
-            return places[given]
+        if given < len(positions):
+            return positions[given]
         if self._rules.repeat == "error":
             return None
-        return places[given % len(places)] if self._rules.repeat == "cycle" else places[-1]
+        return positions[given % len(positions)] if self._rules.repeat == "cycle" else positions[-1]
 
     # ---- what is asked
 
@@ -198,9 +198,9 @@ class ReplayForward:
     def _nearest(self, asked: Asked) -> str:
         """Say when the nearest request was recorded, and in which member it differs. No value is shown."""
         best: tuple[int, str, str] | None = None
-        for place in self._cassette.of_route(asked.route):
+        for position in self._cassette.of_route(asked.route):
             try:
-                line = self._cassette.load(place)
+                line = self._cassette.load(position)
                 body = line["request"].get("body")
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue

@@ -71,7 +71,7 @@ def answer_of_line(line: dict[str, Any], with_usage: bool = False) -> Recorded:
         made = _made(response, is_stream, _usage(line) if with_usage else None)
         chunks = [(_seconds(line.get("duration_s")), data) for data in made]
     if line["request"].get("method") == "HEAD":
-        headers += _told_length(response.get("headers"))
+        headers += _stated_length(response.get("headers"))
     elif not is_stream and status not in _WITHOUT_LENGTH:
         headers.append((b"Content-Length", b"%d" % sum(len(data) for _, data in chunks)))
     return Recorded(status, reason or b"Recorded", headers, head_s, chunks, is_stream)
@@ -91,12 +91,12 @@ def _headers(shown: Any) -> HeaderPairs:
     return pairs
 
 
-def _told_length(shown: Any) -> HeaderPairs:
+def _stated_length(shown: Any) -> HeaderPairs:
     """Return the length that the answer to a HEAD stated: of a body that was not sent."""
-    told = [value for name, value in shown.items() if name.lower() == "content-length"] if shown else []
+    stated = [value for name, value in shown.items() if name.lower() == "content-length"] if shown else []
     return [
         (b"Content-Length", value.encode("ascii"))
-        for value in told
+        for value in stated
         if isinstance(value, str) and value.isascii() and value.isdigit()
     ]
 
@@ -104,9 +104,9 @@ def _told_length(shown: Any) -> HeaderPairs:
 def _usage(line: dict[str, Any]) -> dict[str, int] | None:
     """Return the usage that a stream is asked for: as it was reported, otherwise from the counts of the line."""
     body, counted = line["response"].get("body"), line.get("usage")
-    told = body.get("usage") if isinstance(body, dict) else None
-    if isinstance(told, dict) or not isinstance(counted, dict):
-        return told if isinstance(told, dict) else None
+    reported = body.get("usage") if isinstance(body, dict) else None
+    if isinstance(reported, dict) or not isinstance(counted, dict):
+        return reported if isinstance(reported, dict) else None
     given, made = counted.get("input_tokens"), counted.get("output_tokens")
     if not isinstance(given, int) or not isinstance(made, int):
         return None

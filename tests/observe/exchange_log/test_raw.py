@@ -35,8 +35,8 @@ def raw_of(*chunks, **options):
 
 def test_chunks_stand_as_they_came():
     """Text as text, a piece of a character and sound as base64, each with its time."""
-    told = raw_of(b'{"a":"', b"\xc3", b'\xbc"}')
-    assert told == {
+    written = raw_of(b'{"a":"', b"\xc3", b'\xbc"}')
+    assert written == {
         "status_line": "HTTP/1.1 200 OK",
         "chunks": [[0.5, '{"a":"'], [1.0, {"base64": "ww=="}], [1.5, {"base64": "vCJ9"}]],
     }
@@ -44,9 +44,9 @@ def test_chunks_stand_as_they_came():
 
 def test_other_lines_stay_as_they_are():
     """Nothing is added unless somebody asks for it."""
-    told = line(b"{}", raw=False)
-    assert "raw" not in told["response"]
-    assert "target" not in told["request"]
+    written = line(b"{}", raw=False)
+    assert "raw" not in written["response"]
+    assert "target" not in written["request"]
 
 
 def test_the_target_has_its_query_without_keys():
@@ -77,8 +77,8 @@ def test_a_response_that_is_too_long_says_so():
 )
 def test_no_credential_is_recorded(data, options):
     """Neither in the chunks nor anywhere else in the line."""
-    told = line(data, **options)
-    assert told["response"]["raw"] == {"status_line": "HTTP/1.1 200 OK", "redacted": True}
+    written = line(data, **options)
+    assert written["response"]["raw"] == {"status_line": "HTTP/1.1 200 OK", "redacted": True}
 
 
 @pytest.mark.parametrize(

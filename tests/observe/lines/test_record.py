@@ -99,8 +99,8 @@ def test_lines_say_where_from_how_long_it_waited_and_both_ids():
     line = text_line(exchange)
     assert line.endswith(f" waited=0.750s client=192.0.2.7 upstream_id=req_abc id={exchange.id}")
     assert "192.0.2.7" not in text_line(exchange, with_address=False)
-    told = metadata(exchange)
-    assert (told["queued_s"], told["client_address"], told["upstream_request_id"]) == (
+    members = metadata(exchange)
+    assert (members["queued_s"], members["client_address"], members["upstream_request_id"]) == (
         0.75,
         "192.0.2.7",
         "req_abc",

@@ -140,8 +140,8 @@ def test_a_watched_stream_passes(pieces):
     assert out == b"".join(pieces)
     assert WatchUsage.transparent
     assert not HideUsage.transparent
-    told = [Usage(5, 7) if HIDDEN in each else Usage(1) for each in pieces if b'"prompt_tokens"' in each]
-    assert found == told[-1:]
+    reported = [Usage(5, 7) if HIDDEN in each else Usage(1) for each in pieces if b'"prompt_tokens"' in each]
+    assert found == reported[-1:]
 
 
 def test_a_whole_document_is_read_at_once_and_in_pieces():

@@ -86,8 +86,8 @@ def test_an_echo_is_no_usage(echo, step):
         (b"", b"", 1),
         (b'data: {"type":"response.completed","response":', b"}\n\n", 2),
     ):
-        for told, wanted in ((b"", []), (real, [Usage(5)])):
-            body = before + echo % told + after
+        for member, wanted in ((b"", []), (real, [Usage(5)])):
+            body = before + echo % member + after
             if deepest == 1 or b"metadata" not in echo:
                 assert scan([body[at : at + step] for at in range(0, len(body), step)], deepest) == wanted
 

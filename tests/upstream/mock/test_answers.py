@@ -73,12 +73,12 @@ def test_the_same_request_gets_the_same_bytes():
 def test_a_stream_says_what_the_plain_answer_says():
     """Text, finish, usage and id, piece by piece."""
     plain = read(ask("chat/completions", chat(n=2)))
-    told = events(ask("chat/completions", chat(n=2, stream=True, stream_options={"include_usage": True})))
-    assert {each["id"] for each in told} == {plain["id"]}
-    assert told[-1]["usage"] == plain["usage"]
-    assert told[-1]["choices"] == []
+    sent = events(ask("chat/completions", chat(n=2, stream=True, stream_options={"include_usage": True})))
+    assert {each["id"] for each in sent} == {plain["id"]}
+    assert sent[-1]["usage"] == plain["usage"]
+    assert sent[-1]["choices"] == []
     for index in range(2):
-        deltas = [choice for each in told for choice in each["choices"] if choice["index"] == index]
+        deltas = [choice for each in sent for choice in each["choices"] if choice["index"] == index]
         text = "".join(choice["delta"].get("content", "") for choice in deltas)
         assert text == plain["choices"][index]["message"]["content"]
         assert deltas[-1]["finish_reason"] == plain["choices"][index]["finish_reason"] == "stop"
@@ -94,24 +94,24 @@ def test_echo_says_what_the_user_said_last():
     """Parts that are text are joined; half of a character is replaced."""
     parts = [{"type": "text", "text": "a\ud800"}, {"type": "image_url", "image_url": {"url": "x"}}]
     messages = [*HELLO, {"role": "assistant", "content": "no"}, {"role": "user", "content": parts}]
-    told = read(ask("chat/completions", {"model": "mock-echo", "messages": messages}))
-    assert told["choices"][0]["message"]["content"] == "a?"
+    reply = read(ask("chat/completions", {"model": "mock-echo", "messages": messages}))
+    assert reply["choices"][0]["message"]["content"] == "a?"
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_an_answer_ends_at_the_limit_of_tokens(name):
     """And says so."""
-    told = read(ask("chat/completions", chat(**{name: 3})))
-    assert told["choices"][0]["finish_reason"] == "length"
-    assert told["usage"]["completion_tokens"] == 3
+    reply = read(ask("chat/completions", chat(**{name: 3})))
+    assert reply["choices"][0]["finish_reason"] == "length"
+    assert reply["usage"]["completion_tokens"] == 3
 
 
 def test_an_echo_is_bounded():
     """Nobody gets gigabytes for megabytes."""
     document = {"model": "mock-echo", "messages": [{"role": "user", "content": "ab " * 100_000}]}
-    told = read(ask("chat/completions", document))
-    assert told["choices"][0]["finish_reason"] == "length"
-    assert len(told["choices"][0]["message"]["content"]) == 65536
+    reply = read(ask("chat/completions", document))
+    assert reply["choices"][0]["finish_reason"] == "length"
+    assert len(reply["choices"][0]["message"]["content"]) == 65536
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_an_echo_is_bounded():
 def test_tools_are_called(model, choice, calls):
     """By `mock-tools`, and by any model that must."""
     extra = {} if choice is None else {"tool_choice": choice}
-    told = read(ask("chat/completions", chat(model=model, tools=[WEATHER], **extra)))
-    found = told["choices"][0]
+    reply = read(ask("chat/completions", chat(model=model, tools=[WEATHER], **extra)))
+    found = reply["choices"][0]
     assert (found["finish_reason"] == "tool_calls") is calls
     if calls:
         (call,) = found["message"]["tool_calls"]
@@ -154,8 +154,8 @@ def test_a_call_streams_its_arguments():
 def test_after_the_tool_has_answered_there_is_text():
     """So that a loop of an agent ends."""
     messages = [*HELLO, {"role": "tool", "tool_call_id": "c", "content": "12 degrees"}]
-    told = read(ask("chat/completions", {"model": "mock-tools", "messages": messages, "tools": [WEATHER]}))
-    assert told["choices"][0]["message"]["content"] == "The tool answered: 12 degrees"
+    reply = read(ask("chat/completions", {"model": "mock-tools", "messages": messages, "tools": [WEATHER]}))
+    assert reply["choices"][0]["message"]["content"] == "The tool answered: 12 degrees"
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_after_the_tool_has_answered_there_is_text():
 )
 def test_structured_output_is_json(form):
     """It fits the schema."""
-    told = read(ask("chat/completions", chat(response_format=form)))
-    assert isinstance(json.loads(told["choices"][0]["message"]["content"])["text"], str)
+    reply = read(ask("chat/completions", chat(response_format=form)))
+    assert isinstance(json.loads(reply["choices"][0]["message"]["content"])["text"], str)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_nonsense_is_refused_in_openais_shape(changes, param):
 
 def test_a_model_in_the_path_is_the_model():
     """As in Azure's form."""
-    told = read(ask("chat/completions", {"messages": HELLO}, path_model="mock-echo"))
-    assert (told["model"], told["choices"][0]["message"]["content"]) == ("mock-echo", "Hello there")
+    reply = read(ask("chat/completions", {"messages": HELLO}, path_model="mock-echo"))
+    assert (reply["model"], reply["choices"][0]["message"]["content"]) == ("mock-echo", "Hello there")
 
 
 # ---- completions
@@ -212,9 +212,9 @@ def test_completions_have_a_choice_for_each_prompt(prompt, choices):
     asked = {"model": "m", "prompt": prompt, "max_tokens": 50}
     plain = read(ask("completions", asked))
     assert len(plain["choices"]) == choices
-    told = events(ask("completions", {**asked, "stream": True}))
+    sent = events(ask("completions", {**asked, "stream": True}))
     for choice in plain["choices"]:
-        texts = [c["text"] for e in told for c in e["choices"] if c["index"] == choice["index"]]
+        texts = [c["text"] for e in sent for c in e["choices"] if c["index"] == choice["index"]]
         assert "".join(texts) == choice["text"]
 
 
@@ -275,18 +275,18 @@ def test_a_response_streams_what_it_says_plainly():
     """Every event is numbered; the last one has the whole response."""
     asked = {"model": "mock-echo", "input": "some words to say"}
     plain = read(ask("responses", asked))
-    told = events(ask("responses", {**asked, "stream": True}))
-    assert [each["sequence_number"] for each in told] == list(range(len(told)))
-    assert told[0]["type"] == "response.created"
-    assert (told[-1]["type"], told[-1]["response"]) == ("response.completed", plain)
-    deltas = [each["delta"] for each in told if each["type"] == "response.output_text.delta"]
+    sent = events(ask("responses", {**asked, "stream": True}))
+    assert [each["sequence_number"] for each in sent] == list(range(len(sent)))
+    assert sent[0]["type"] == "response.created"
+    assert (sent[-1]["type"], sent[-1]["response"]) == ("response.completed", plain)
+    deltas = [each["delta"] for each in sent if each["type"] == "response.output_text.delta"]
     assert "".join(deltas) == plain["output"][0]["content"][0]["text"] == "some words to say"
 
 
 def test_a_response_that_is_cut_is_incomplete():
     """With the reason."""
-    told = read(ask("responses", {"model": "m", "input": "a", "max_output_tokens": 2}))
-    assert (told["status"], told["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    reply = read(ask("responses", {"model": "m", "input": "a", "max_output_tokens": 2}))
+    assert (reply["status"], reply["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
 
 
 def test_a_response_calls_a_tool_and_takes_its_answer():
@@ -295,8 +295,8 @@ def test_a_response_calls_a_tool_and_takes_its_answer():
     asked = {"model": "mock-tools", "input": [{"role": "user", "content": "x"}], "tools": tools}
     (call,) = read(ask("responses", asked))["output"]
     assert (call["type"], call["name"]) == ("function_call", "weather")
-    told = events(ask("responses", {**asked, "stream": True}))
-    deltas = [e["delta"] for e in told if e["type"] == "response.function_call_arguments.delta"]
+    sent = events(ask("responses", {**asked, "stream": True}))
+    deltas = [e["delta"] for e in sent if e["type"] == "response.function_call_arguments.delta"]
     assert "".join(deltas) == call["arguments"]
     result = {"type": "function_call_output", "call_id": call["call_id"], "output": "cold"}
     after = read(ask("responses", {**asked, "input": [*asked["input"], call, result]}))
@@ -406,8 +406,8 @@ def test_the_oldest_responses_are_forgotten():
 def test_tokens_of_an_input_are_counted_and_inputs_compacted():
     """The two further endpoints of @metered."""
     assert read(ask("responses/input_tokens", {"model": "m", "input": "a"}))["input_tokens"] > 0
-    told = read(ask("responses/compact", {"model": "m", "input": [{"role": "user", "content": "x"}]}))
-    assert [each.get("type") for each in told["output"]] == [None, "compaction"]
+    reply = read(ask("responses/compact", {"model": "m", "input": [{"role": "user", "content": "x"}]}))
+    assert [each.get("type") for each in reply["output"]] == [None, "compaction"]
 
 
 # ---- the others
@@ -435,9 +435,9 @@ def test_speech_is_silence_in_the_format_asked_for(form, begin):
 def test_speech_streams_as_events():
     """With its usage at the end."""
     asked = {"model": "m", "voice": "v", "input": "hello"}
-    told = events(ask("audio/speech", {**asked, "stream_format": "sse"}))
-    assert told[-1]["type"] == "speech.audio.done"
-    audio = b"".join(base64.b64decode(each["audio"]) for each in told[:-1])
+    sent = events(ask("audio/speech", {**asked, "stream_format": "sse"}))
+    assert sent[-1]["type"] == "speech.audio.done"
+    audio = b"".join(base64.b64decode(each["audio"]) for each in sent[:-1])
     assert audio == ask("audio/speech", asked).data
 
 
@@ -451,8 +451,8 @@ def test_models_are_listed_and_there_is_one_of_every_name():
     """Also of one with slashes."""
     listed = [each["id"] for each in read(ask("models", method="GET"))["data"]]
     assert {"mock-echo", "mock-text", "mock-tools", "mock-429", "mock-stall"} <= set(listed)
-    told = read(ask("models/{id}/{id}", method="HEAD", target=b"/models/org/a%20b"))
-    assert told["id"] == "org/a b"
+    reply = read(ask("models/{id}/{id}", method="HEAD", target=b"/models/org/a%20b"))
+    assert reply["id"] == "org/a b"
 
 
 @pytest.mark.parametrize(

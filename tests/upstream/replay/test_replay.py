@@ -209,7 +209,7 @@ def test_a_stream_that_told_no_usage_has_the_counts_of_its_line():
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "told", "lengths"),
+    ("method", "status", "stated", "lengths"),
     [
         ("HEAD", 200, "70", [b"70"]),
         ("HEAD", 200, "x", []),
@@ -218,9 +218,9 @@ def test_a_stream_that_told_no_usage_has_the_counts_of_its_line():
         ("DELETE", 200, "70", [b"0"]),
     ],
 )
-def test_what_has_no_body_has_the_length_that_was_told(method, status, told, lengths):
+def test_what_has_no_body_has_the_length_that_was_stated(method, status, stated, lengths):
     """HEAD was answered with `Content-Length: 0`, and so was 204, for which it is forbidden (RFC 9110 §8.6)."""
-    headers = {"Content-Length": told} if told else {}
+    headers = {"Content-Length": stated} if stated else {}
     request, response = {"method": method}, {"status_code": status}
     found = answer_of_line(line(raw=[], headers=headers, request=request, response=response))
     assert [value for name, value in found.headers if name == b"Content-Length"] == lengths
@@ -320,8 +320,8 @@ def test_lines_are_indexed_in_the_order_of_their_time(tmp_path):
     write(tmp_path, late, line({"a": 2}, {"n": 9}))
     write(tmp_path, line({"a": 1}, {"n": 1}, timestamp="2026-01-01"), name="b.jsonl")
     cassette, warnings = load(tmp_path)
-    places = cassette.find(asked_of_line(late, IGNORED).key)
-    assert [cassette.load(place)["response"]["body"]["n"] for place in places] == [1, 2]
+    positions = cassette.find(asked_of_line(late, IGNORED).key)
+    assert [cassette.load(position)["response"]["body"]["n"] for position in positions] == [1, 2]
     assert (len(cassette), warnings, cassette.find(b"x" * 16)) == (3, [], [])
     assert len(cassette._index) <= 48 * 3
 
@@ -355,8 +355,8 @@ def test_compressed_files_are_replayed_beside_others(tmp_path):
     assert (len(cassette), warnings) == (4, [])
 
     def answers(body):
-        places = cassette.find(asked_of_line(line(body), IGNORED).key)
-        return [cassette.load(place)["response"]["body"]["n"] for place in places]
+        positions = cassette.find(asked_of_line(line(body), IGNORED).key)
+        return [cassette.load(position)["response"]["body"]["n"] for position in positions]
 
     for _ in range(2):
         assert [answers({"a": n}) for n in (1, 2, 3)] == [[1, 2], [long], [3]]

@@ -318,8 +318,8 @@ def _continue_item(item: dict[str, Any], kind: str, event: dict[str, Any]) -> No
             item[name] = _Text("")
         item[name].pieces.append(delta)
     elif kind in _PARTS:
-        place, part_type, member = _PARTS[kind]
-        if not isinstance(item.get(place), _Indexed):
-            item[place] = _Indexed()
-        index = event.get("summary_index" if place == "summary" else "content_index") or 0
-        item[place].add({"index": int(index), "type": part_type, member: delta})
+        list_name, part_type, member = _PARTS[kind]
+        if not isinstance(item.get(list_name), _Indexed):
+            item[list_name] = _Indexed()
+        index = event.get("summary_index" if list_name == "summary" else "content_index") or 0
+        item[list_name].add({"index": int(index), "type": part_type, member: delta})

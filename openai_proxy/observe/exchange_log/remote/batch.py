@@ -27,7 +27,7 @@ class BatchGone(Exception):
 
 @frozen
 class Mark:
-    """The place of a batch in the store: which blob of its name, and where in it the batch begins."""
+    """The position of a batch in the store: which blob of its name, and where in it the batch begins."""
 
     index: int
     position: int
@@ -62,8 +62,8 @@ class Batch:
 
     @property
     def path(self) -> str:
-        place = f"@{self.mark.index}.{self.mark.position}" if self.mark else ""
-        return os.path.join(self.directory, f"{self.name}.{self.id}{place}{'+' if self.delivered else ''}")
+        mark = f"@{self.mark.index}.{self.mark.position}" if self.mark else ""
+        return os.path.join(self.directory, f"{self.name}.{self.id}{mark}{'+' if self.delivered else ''}")
 
     def read(self, start: int, limit_bytes: int) -> bytes:
         """Return at most `limit_bytes` from `start`; BatchGone if the file is not there, or too short."""

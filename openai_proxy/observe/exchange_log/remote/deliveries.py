@@ -54,16 +54,16 @@ class Deliveries:
         waiting = [(spool, name) for spool in self._spools for name in spool.names()]
         waiting.sort(key=lambda each: (each[0].directory, each[1]) in self._failed)
         for spool, name in waiting:
-            place = (spool.directory, name)
+            failing = (spool.directory, name)
             try:
                 if not self._deliver(spool, name, until):
                     return
             except Exception:
-                self._failed.add(place)
+                self._failed.add(failing)
                 for each in self._spools:
                     each.doubt()
                 raise
-            self._failed.discard(place)
+            self._failed.discard(failing)
 
     def _deliver(self, spool: Spool, name: str, until: float) -> bool:
         """Deliver the batches of a name; False if the time is over."""

@@ -35,10 +35,10 @@ class Shipper:
     is said on the reactor's thread.
     """
 
-    def __init__(self, deliveries: Deliveries, spool: Spool, place: str, reactor: Any, log: Logger) -> None:
+    def __init__(self, deliveries: Deliveries, spool: Spool, url: str, reactor: Any, log: Logger) -> None:
         self._deliveries = deliveries
         self._spool = spool
-        self._place = place
+        self._url = url
         self._reactor = reactor
         self._log = log
         self._stopping = False
@@ -118,7 +118,7 @@ class Shipper:
         if self._failures == 1:
             self._tell(
                 "error",
-                "cannot ship the exchange log to {place}: {reason}; requests go on, and what they leave waits in "
+                "cannot ship the exchange log to {url}: {reason}; requests go on, and what they leave waits in "
                 "{directory}",
                 reason=reason_of(error),
                 directory=self._spool.directory,
@@ -127,7 +127,7 @@ class Shipper:
     def _worked(self) -> None:
         if self._failures:
             self._failures = 0
-            self._tell("info", "the exchange log is shipped to {place} again")
+            self._tell("info", "the exchange log is shipped to {url} again")
         if self._deliveries.lost_batches:
             lost, self._deliveries.lost_batches = self._deliveries.lost_batches, 0
             self._tell(
@@ -137,4 +137,4 @@ class Shipper:
             )
 
     def _tell(self, level: str, text: str, **facts: Any) -> None:
-        self._reactor.callFromThread(getattr(self._log, level), text, place=self._place, **facts)
+        self._reactor.callFromThread(getattr(self._log, level), text, url=self._url, **facts)

@@ -22,7 +22,7 @@ class SpooledLines:
     """Takes lines for a remote store as `LogDirectory` does for a local one.
 
     `directory` is the spool's, shared with logs for other places and with
-    other processes: each place has a root in it, each process a directory
+    other processes: each store has a root in it, each process a directory
     below that.
     """
 
@@ -48,7 +48,7 @@ class SpooledLines:
             raise
         self._spool = spool
         deliveries = Deliveries(spool, self.directory, self._remote.connect)
-        self._shipper = Shipper(deliveries, spool, self._remote.place, self._reactor, self._log)
+        self._shipper = Shipper(deliveries, spool, self._remote.shown_url, self._reactor, self._log)
         self._shipper.start()
 
     @property

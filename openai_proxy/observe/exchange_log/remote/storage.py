@@ -40,13 +40,13 @@ class RemoteStore(Protocol):
 
 @frozen
 class Remote:
-    """A checked place; opens nothing before `connect`."""
+    """A checked store of remote logs; opens nothing before `connect`."""
 
     protocol: str
-    place: str
+    shown_url: str
     """The URL for people, without anything secret."""
     identity: str
-    """One short word for each place: what was spooled for another never goes there."""
+    """One short word for each store: what was spooled for another never goes there."""
     _url: str = field(repr=False)
     _options: Mapping[str, Any] = field(repr=False)
 
@@ -72,9 +72,9 @@ def parse_remote(url: str, given: Mapping[str, str], azure: Mapping[str, str]) -
     """
     match = _URL.fullmatch(url)
     if match is None or "\0" in url:
-        raise ValueError("url is written protocol://place, as fsspec has it")
+        raise ValueError("url is written protocol://path, as fsspec has it")
     protocol = match[1].lower()
-    place = f"{protocol}://{match[2].rpartition('@')[2].partition('?')[0]}"
+    shown_url = f"{protocol}://{match[2].rpartition('@')[2].partition('?')[0]}"
     options: dict[str, Any] = {name: _option(name, value) for name, value in given.items()}
     _check_installed(protocol)
     if protocol in AZURE:
@@ -82,11 +82,11 @@ def parse_remote(url: str, given: Mapping[str, str], azure: Mapping[str, str]) -
         if not match[2].strip("/"):
             raise ValueError("url names no container: az://CONTAINER")
         account = _azure_account(match[2], options)
-        return Remote(protocol, place, _identity(place, account), url, options)
+        return Remote(protocol, shown_url, _identity(shown_url, account), url, options)
     if protocol in ("file", "local"):
         options.setdefault("auto_mkdir", True)
     known = {name: value for name, value in given.items() if not is_secret(name)}
-    return Remote(protocol, place, _identity(place, known), url, options)
+    return Remote(protocol, shown_url, _identity(shown_url, known), url, options)
 
 
 def is_secret(option: str) -> bool:
@@ -94,9 +94,9 @@ def is_secret(option: str) -> bool:
     return _SECRET.search(option) is not None
 
 
-def _identity(place: str, facts: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(orjson.dumps([place, sorted(facts.items())])).hexdigest()
-    return f"{sanitised(place.partition('://')[2])[:40]}-{digest[:8]}"
+def _identity(shown_url: str, facts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(orjson.dumps([shown_url, sorted(facts.items())])).hexdigest()
+    return f"{sanitised(shown_url.partition('://')[2])[:40]}-{digest[:8]}"
 
 
 def _option(name: str, text: str) -> Any:

@@ -40,7 +40,7 @@ def test_spec_is_understood(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("url=logs", "protocol://place"),
+        ("url=logs", "protocol://path"),
         ("url=az://", "no container"),
         ("url=az://logs", "AZURE_STORAGE_ACCOUNT_NAME"),
         ("url=az://logs:account_name=a:account_key=notbase64", "not base64"),
@@ -96,16 +96,16 @@ def test_secrets_are_refused_on_the_command_line(tmp_path, option):
 
 
 def test_secrets_are_not_shown(tmp_path):
-    """No repr and no text of the place holds them."""
+    """No repr and no text of the store holds them."""
     remote = parse_remote("ftp://user:canary@host/logs?sig=canary", {"password": "canary"}, {})
-    assert remote.place == "ftp://host/logs"
+    assert remote.shown_url == "ftp://host/logs"
     assert "canary" not in f"{remote!r}{remote.identity}"
     context = ObserverContext(Clock(), azure={"connection_string": CONNECTION})
     assert KEY not in repr(context)
 
 
 def test_place_stays_the_same_when_its_key_changes():
-    """What waits in the spool is shipped with the new key, and never to another place."""
+    """What waits in the spool is shipped with the new key, and never to another store."""
 
     def identity(url="az://logs", azure=None, **given):
         return parse_remote(url, given, azure or {}).identity
