@@ -2,8 +2,9 @@
 
 import pytest
 from fakes import Transport
+from net.receiver import Receiver
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
@@ -13,16 +14,6 @@ from openai_proxy.exchange.client_address import TrustedProxies
 from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
 
 BALANCER = IPv4Address("TCP", "10.0.0.1", 4000)
-
-
-class Receiver(Protocol):
-    """Keeps what arrives."""
-
-    def __init__(self):
-        self.received = b""
-
-    def dataReceived(self, data):
-        self.received += data
 
 
 class World:

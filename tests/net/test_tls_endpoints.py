@@ -6,10 +6,11 @@ from contextlib import suppress
 import pytest
 import trustme
 from fakes import Transport
+from net.receiver import Receiver
 from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import _parse as twisteds
 from twisted.internet.interfaces import ISSLTransport
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.net.endpoints import endpoint
@@ -37,16 +38,6 @@ def test_arguments_are_read_as_twisted_reads_them(text):
     """Escapes, names and order."""
     words, named = twisteds(text)
     assert arguments(text[text.index(":") :]) == (words[1:], named)
-
-
-class Receiver(Protocol):
-    """Keeps what arrives."""
-
-    def __init__(self):
-        self.received = b""
-
-    def dataReceived(self, data):
-        self.received += data
 
 
 class Site(Factory):
