@@ -35,7 +35,7 @@ class BodySource(Protocol):
         """Read on."""
 
     def want_body(self) -> None:
-        """Somebody is going to take the body: answer Expect: 100-continue."""
+        """Answer `Expect: 100-continue`, because somebody is going to take the body."""
 
 
 @implementer(IBodyProducer)
@@ -104,13 +104,13 @@ class IncomingBody:
                 self._source.hold_body()
 
     def end(self) -> None:
-        """The body is whole."""
+        """End the body: all of it has arrived."""
         self.complete = True
         self._source.release_body()
         self._fire(None)
 
     def fail(self, error: Exception) -> None:
-        """The body will never be whole; whoever takes it gets `error`."""
+        """Break the body, which will never be whole; whoever takes it gets `error`."""
         if not self.complete and self._error is None:
             self._break(error)
 
@@ -242,7 +242,7 @@ class IncomingBody:
             self._source.release_body()
 
     def stopProducing(self) -> None:
-        """Nobody wants the rest; what still comes is dropped, or kept for a `rewind`."""
+        """Stop producing; what still arrives is dropped, or kept for a `rewind`."""
         self._abandoned = True
         if self._produced is None:
             self._parts.clear()

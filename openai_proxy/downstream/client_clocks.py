@@ -24,7 +24,7 @@ DRAIN_GRACE_S = 1.0
 
 
 class State(IntEnum):
-    """What a connection waits for."""
+    """The states of a connection: what it waits for."""
 
     HEAD = 0
     """The rest of a request's head, or the very first one."""
@@ -47,7 +47,7 @@ class State(IntEnum):
 
 
 class Event(IntEnum):
-    """What happens to a connection."""
+    """The events of a connection: what happens to it."""
 
     BEGIN = 0
     """Part of a request has arrived on a connection that was kept: its clock runs on, whatever trickles in."""
@@ -91,7 +91,7 @@ BETWEEN_REQUESTS = (HEAD, IDLE)
 ENDED = (CLOSING, LOST)
 
 Clock: TypeAlias = "Callable[[ClientClocks, float], float]"
-"""Takes the clocks and the time; returns the new deadline. None in its place: no clock runs, but for that of a stalled write."""
+"""Takes the clocks and the time; returns the new deadline. A state that has None instead runs no clock but that of a stalled write."""
 
 
 def _head(clocks: ClientClocks, now: float) -> float:
@@ -234,7 +234,7 @@ class ClockLimits(Protocol):
 
 
 class ClientClocks:
-    """One connection's state, and when somebody must look at it.
+    """The state of one connection, and the deadline at which the sweep must look at it.
 
     `deadline` is that of the state; `stall_check` is when to look at what
     has been written and not taken. NEVER if nothing is waited for.
@@ -261,12 +261,12 @@ class ClientClocks:
         self.deadline = NEVER if clock is None else clock(self, now)
 
     def start_stall(self, untaken: int, now: float) -> None:
-        """Something that was written waits to be taken: `untaken` bytes."""
+        """Start the clock of a stalled write: the client has not taken `untaken` bytes yet."""
         self.stall = stall = WriteStall(self.limits.write_stall_s, untaken, now)
         self.stall_check = stall.next_check(now)
 
     def stop_stall(self) -> None:
-        """Everything was taken, or nobody will take it."""
+        """Stop the clock of a stalled write: everything was taken, or nobody will take it."""
         self.stall_check = NEVER
 
     def is_stalled(self, untaken: int, now: float) -> bool:

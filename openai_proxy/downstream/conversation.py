@@ -160,7 +160,7 @@ class Conversation:
             self._ends.hold_client("queue")
 
     def _pass(self, raw: bytes, lease: Lease) -> None:
-        """A message that is no turn goes up."""
+        """Send up a message that is no turn."""
         if self._closed:
             lease.free()
         else:
@@ -329,7 +329,7 @@ class Conversation:
             self._close_between_frames()
 
     def _end_broken(self, data: bytes, error: BrokenFrames) -> None:
-        """The upstream speaks no WebSocket any more: pass on what came whole before, and close."""
+        """Pass on what was whole, and close, because the upstream no longer speaks WebSocket."""
         self._down.write_last(data)
         self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
         self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
@@ -351,7 +351,7 @@ class Conversation:
         return any(turn.holds_client for turn in self._open)
 
     def _begun_above(self, event: ServerEvent) -> Turn | None:
-        """The server begins a turn by itself: it is accounted, and can be refused only if the budget is spent."""
+        """Account a turn that the server began by itself; it can be refused only if the budget is spent."""
         params = parameters(NOTHING_ASKED, self._model)
         turn = self._make_turn(params, stream_id=event.stream_id, begun_above=True)
         turn.response_id = event.response_id
@@ -377,7 +377,7 @@ class Conversation:
         self._close_if_idle()
 
     def cancel(self) -> None:
-        """The operator stops it: close as soon as the frame is whole that the upstream sends."""
+        """Close for the operator, as soon as the frame that the upstream sends is whole."""
         self._closing = None
         self._close_soon(POLICY_VIOLATION, "cancelled by the operator of openai-proxy", Outcome.CANCELLED)
 
@@ -424,7 +424,7 @@ class Conversation:
             turn.lose(outcome)
 
     def lost(self, outcome: Outcome) -> None:
-        """One of the connections is gone; after the client's own farewell it is the client who left."""
+        """End the conversation because a connection is gone; if the client had said goodbye, it is the client who left."""
         if self._is_left:
             outcome = Outcome.CLIENT_GONE
         if not self._closed:

@@ -68,7 +68,7 @@ class Lanes:
                 self._waiting[lane] = judged, deque()
 
     def go_on(self, judged: Judged) -> None:
-        """It is decided: what waits for it follows."""
+        """Let the messages follow that wait for `judged`, which has been decided."""
         for lane, (first, messages) in self._waiting.items():
             if first is judged:
                 del self._waiting[lane]

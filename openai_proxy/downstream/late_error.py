@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 1024
 
 
 class BrokenPromise(ProxyError):
-    """Why the stream breaks off; its client has got the error already."""
+    """Why the stream breaks off; its client has received the error already."""
 
     outcome = Outcome.UPSTREAM_ERROR
 

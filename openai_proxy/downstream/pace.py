@@ -36,7 +36,7 @@ class BodyRate:
         """Time that counts, and what had come by then; the first is as old as the window or older."""
 
     def let_go(self, now: float) -> None:
-        """The body was held back until now: that time does not count."""
+        """Note that the body was held back until now, which does not count as the client's time."""
         self._checked = now
 
     def is_too_slow(self, received_bytes: int, held: bool, now: float, kept: bool = False) -> bool:
@@ -81,7 +81,7 @@ class WriteStall:
 
 
 class Linger:
-    """How long the rest of a refused upload is still read, to be dropped."""
+    """Decides how long the rest of a refused upload is still read, and dropped."""
 
     __slots__ = ("_bytes", "_until")
 

@@ -123,7 +123,7 @@ class ProxyResource(Resource):
         )
 
     def left(self, request: ApiRequest) -> None:
-        """An admitted request's exchange has ended."""
+        """Note that the exchange of an admitted request has ended."""
         del self.running[request.exchange]
 
 

@@ -17,7 +17,7 @@ log = logger(__name__)
 
 
 class Question:
-    """Something that the stages are asked without a turn: `answered` gets the error with which they refuse, or None.
+    """A question to the stages that is no turn; `answered` is called with the error with which they refuse, or None.
 
     No observer sees its exchange, which ends with the answer.
     """
@@ -56,6 +56,6 @@ class Question:
         self._answered(self, error)
 
     def lose(self, outcome: Outcome) -> None:
-        """The connection is lost, and nobody waits for the answer."""
+        """Cancel the question: the connection is lost, and nobody waits for the answer."""
         if self._running is not None and not self.is_decided:
             self._running.cancel()

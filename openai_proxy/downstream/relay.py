@@ -277,7 +277,7 @@ class Relay:
     # ---- flow control and the client's end of it
 
     def _rest(self, later: Callable[[Callable[[], None]], object]) -> None:
-        """Let others have their turn."""
+        """Pause the upstream until others have had their turn."""
         self._burst_bytes = 0
         if not self._rests and self._producer is not None:
             self._rests = True
@@ -303,7 +303,7 @@ class Relay:
         self.client_gone()
 
     def client_gone(self) -> None:
-        """Nobody listens any more: stop the upstream at once.
+        """Stop the upstream at once, because nobody listens any more.
 
         SDKs leave at `data: [DONE]`, and agents at `response.completed`, a
         moment before the body ends: that is an exchange they had whole.
@@ -311,7 +311,7 @@ class Relay:
         self._stop(Outcome.COMPLETE if self.had_all else Outcome.CLIENT_GONE)
 
     def cancel(self) -> None:
-        """The operator stops it: the upstream at once, then the client by a reset."""
+        """Stop for the operator: the upstream at once, then the client by a reset."""
         if not self._ended:
             self._stop(Outcome.CANCELLED)
             self._downstream.response_broken()

@@ -44,7 +44,7 @@ CUT_AFTER_S = 0.5
 """How long the client of a cancelled exchange has to take what was written to it."""
 
 _NO_LINES: HeaderPairs = []
-"""In place of lines that nobody asks for any more. Never mutated, as no lines are."""
+"""Replaces lines that nobody reads any more. Never mutated, as no lines are."""
 _HEADS = {kept: RequestHead(_NO_LINES, None, None, keep_alive=kept) for kept in (False, True)}
 _NO_BODY = WholeBody(b"")
 """What is left of requests whose answer has begun and that are whole."""
@@ -245,7 +245,7 @@ class DownstreamRequest(WireRequest):
         self._forget_beginning(response)
 
     def _forget_beginning(self, response: ProxyResponse) -> None:
-        """A stream goes to the client and may take long: let go of what only its beginning needed.
+        """Let go of what only the beginning of a stream needed, because the rest may take long.
 
         Nothing of it is asked for again but the lines, by observers, and by
         some of them the body.
@@ -269,7 +269,7 @@ class DownstreamRequest(WireRequest):
         channel.reader.rest()
 
     def _end_early_head(self) -> bool:
-        """Let the stream's beginning write nothing more; return whether it has written a head."""
+        """Let the early head write nothing more; return whether it has written one."""
         early = self._early_head
         if early is None:
             return False
@@ -327,7 +327,7 @@ class DownstreamRequest(WireRequest):
     # ---- the ways out
 
     def cancel(self, error: ProxyError) -> None:
-        """Stop it for the operator: the upstream now; the client has `error`, or what began to come breaks off."""
+        """Stop the exchange for the operator: the upstream at once; the client receives `error`, or its begun response breaks off."""
         if self.exchange.outcome is not None:
             return
         relay, tunnel, running = self._relay, self._tunnel, self.running
@@ -417,7 +417,7 @@ class DownstreamRequest(WireRequest):
             channel.abort_when_flushed()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client left: whatever works for it stops now, unless it goes on without it."""
+        """Stop whatever works for the client, which has left, unless the call goes on without it."""
         self._gone = True
         if self._early_head is not None:
             self._early_head.end()
@@ -444,7 +444,7 @@ class DownstreamRequest(WireRequest):
         return True
 
     def _stop_alone(self) -> None:
-        """It has gone on long enough."""
+        """Stop a call that has gone on long enough without its client."""
         self.exchange.is_alone = False
         self._stop_all()
 

@@ -144,7 +144,7 @@ class ProxySite(Site):
             )
 
     def stopFactory(self) -> None:
-        """Endpoints closed; connections may still run, so the sweeper goes on until `stop`."""
+        """Note that the endpoints are closed; connections may still run, so the sweeper goes on until `stop`."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # a ProxyChannel, without twisted.web's h2 wrapper
         refused = len(self.channels) - len(self._refused) >= self.max_connections
@@ -251,7 +251,7 @@ class ProxySite(Site):
                 cut(channel.transport)
 
     def drain(self) -> None:
-        """Answer what runs, take nothing new, close what is idle."""
+        """Begin to drain: answer the running requests, accept no new ones, close idle connections."""
         self.draining = True
         for channel in list(self.channels):
             if channel.tunnel is not None:
@@ -271,6 +271,6 @@ class ProxySite(Site):
                 cut(channel.transport)
 
     def stop(self) -> None:
-        """Stop the sweeper; nothing is open any more."""
+        """Stop the sweeper. Called once nothing is open any more."""
         if self._sweeper.running:
             self._sweeper.stop()

@@ -48,7 +48,7 @@ def sweep(connection: Connection, now: float) -> None:
 
 
 def _look_at_head(connection: Connection, now: float) -> None:
-    """The time for a request, or for the rest of its head, is up."""
+    """End a connection whose time for a request, or for the rest of its head, is up."""
     if has_unread(connection.transport):
         # A request has arrived, and our close would take it away; or the rest has, and it is we who are late.
         connection.clocks.move(UNREAD, now)

@@ -238,7 +238,7 @@ class Tunnel:
             linger(channel)
 
     def drain(self) -> None:
-        """The daemon stops: end between two turns, if they are read."""
+        """End between two turns, if they are read, because the daemon stops."""
         if self.conversation is not None:
             self.conversation.go_away()
 

@@ -156,7 +156,7 @@ class Turn:
         return await first
 
     def _decide(self) -> None:
-        """The message is sent or dropped."""
+        """Note that the message is sent or dropped: what waits for it may go on."""
         if not self.is_decided:
             self.is_decided = True
             self.raw = b""
@@ -180,7 +180,7 @@ class Turn:
             self._body.feed(_as_event(text))
 
     def _answer(self, event: ServerEvent, text: bytes) -> None:
-        """The first event: an error with a status is what an answer with that status would be."""
+        """Answer the stages with the first event: an error with a status is what an answer with that status would be."""
         body = self._body = TurnBody()
         exchange = self.exchange
         exchange.upstream_s += self._owner.clock() - self._sent_at
@@ -193,13 +193,13 @@ class Turn:
             first.callback(ProxyResponse(200, b"OK", _EVENTS, body))
 
     def end(self) -> None:
-        """Its last event has been taken."""
+        """End the answer: its last event has been taken."""
         self.is_over = True
         if self._body is not None:
             self._body.end(BODY_DONE)
 
     def lose(self, outcome: Outcome) -> None:
-        """The connection is lost: what was used is estimated, if its message was sent."""
+        """End the turn because the connection is lost; if its message was sent, what it used is estimated."""
         if self.is_ended:
             return
         self._outcome = outcome
@@ -271,7 +271,7 @@ class Turn:
     # ---- refused, or stopped
 
     def cancel(self, error: ProxyError) -> None:
-        """Stop it for the operator: what is sent already can only be stopped with its connection."""
+        """Stop the turn for the operator; one that was sent can only be stopped together with its connection."""
         if self.is_sent:
             self._owner.cancel()
         elif not self.is_ended:

@@ -28,7 +28,7 @@ class TurnBody:
             self._waiting.append(data)
 
     def end(self, reason: Failure) -> None:
-        """No more comes."""
+        """End the body: no event follows."""
         self._reason = reason
         protocol, self._protocol = self._protocol, None
         if protocol is not None:

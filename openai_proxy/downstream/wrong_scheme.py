@@ -24,7 +24,7 @@ class WrongScheme:
         self._plain = OnceInAWhile()
 
     def tell_tls_on_plain_port(self, peer: Any) -> None:
-        """A TLS handshake has arrived at a port for plain HTTP."""
+        """Note that a TLS handshake has arrived at a port for plain HTTP."""
         count = self._tls.count()
         if count:
             log.warn(

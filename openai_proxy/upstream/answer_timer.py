@@ -23,7 +23,7 @@ class UpstreamTimeouts:
 
 
 class AnswerTimer:
-    """Until when the upstream must have done what is waited for: `deadline`, looked at by a sweep.
+    """When the upstream must have done the next thing that is waited for: `deadline`, which a sweep compares with the time.
 
     Reads are not stamped one by one: each sets `was_read`, and the sweep
     stamps them.
@@ -39,19 +39,19 @@ class AnswerTimer:
         self.was_read = False
 
     def begin(self, started: float, bounded: bool) -> None:
-        """A request begins; without `bounded` all of it may take for ever, as a tunnel may."""
+        """Note that a request begins; without `bounded` the whole of it may take for ever, as a tunnel may."""
         total = self._timeouts.total
         self._total_deadline = NEVER if total is None or not bounded else started + total
 
     def expect_head(self, sent_at: float) -> None:
-        """The request is sent: now the upstream thinks."""
+        """Note that the request is sent: from now on the first byte of the answer is waited for."""
         first_byte = self._timeouts.first_byte
         deadline = NEVER if first_byte is None else sent_at + first_byte
         total = self._total_deadline
         self.deadline = deadline if deadline < total else total
 
     def expect_body(self, now: float) -> None:
-        """The answer has begun, or is read again: no byte of it may be long in coming."""
+        """Note that the answer has begun, or is read again: the next byte of it is waited for."""
         self._last_read = now
         self.was_read = False
         self._expect_read(now)
@@ -61,19 +61,19 @@ class AnswerTimer:
         self.deadline = self._total_deadline if idle is None else min(now + idle, self._total_deadline)
 
     def expect_end(self, now: float) -> None:
-        """While a body goes up: only all of it together may take too long."""
+        """Note that a body is being sent: only the limit for the whole exchange applies meanwhile."""
         self.deadline = self._total_deadline
 
     def stop(self, now: float) -> None:
-        """Nothing is waited for."""
+        """Note that nothing is waited for."""
         self.deadline = NEVER
 
     def expect_close(self, now: float) -> None:
-        """A tunnel is closed: what is written may still be taken."""
+        """Note that a tunnel is closed: the upstream may still take what was written, for a while."""
         self.deadline = now + _LAST_BYTES_S
 
     def note_reads(self, now: float, in_body: bool) -> None:
-        """Stamp what was read since the last sweep."""
+        """Set the time of the last read if anything was read since the last sweep."""
         if self.was_read:
             self.was_read = False
             self._last_read = now

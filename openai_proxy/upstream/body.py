@@ -19,7 +19,7 @@ from ..net.sockets import untaken_bytes
 
 
 def as_body_producer(data: Any) -> IBodyProducer:
-    """What treq's client calls to make a body of its `data` argument."""
+    """Make a body of the `data` argument of treq's client, which calls this."""
     if isinstance(data, bytes):
         return WholeBody(data)
     return IBodyProducer(data)
@@ -83,7 +83,7 @@ class Upload:
         self._body.startProducing(writer).addCallbacks(produced, broke)
 
     def stop(self, connected: bool) -> None:
-        """Nobody wants the rest. Once."""
+        """Stop the body, because nobody wants the rest. Called once."""
         self._over = True
         if connected:
             self._transport.unregisterProducer()

@@ -43,7 +43,7 @@ _READING = frozenset((State.SENDING, State.WAITING, State.ANSWERING))
 
 @implementer(IHandshakeListener)
 class UpstreamConnection(TwistedProtocol):
-    """Reads, writes and orders; what may follow what is said in `states`.
+    """Sends requests and reads their answers; `states` has the table of what may follow what.
 
     `_waiting` is set while a request has no head, `_body` while a body comes
     that was not whole with its head. `idle_since` is the pool's.
@@ -163,7 +163,7 @@ class UpstreamConnection(TwistedProtocol):
         self.abort()
 
     def _upload_failed(self, failure: Failure) -> None:
-        """The client's side of the upload broke: so does this request."""
+        """Fail this request, because the client's side of its upload broke."""
         waiting, self._waiting = self._waiting, None
         self.abort()
         if waiting is not None:
@@ -224,7 +224,7 @@ class UpstreamConnection(TwistedProtocol):
             self._owner.rest(self, worked_s)
 
     def go_on(self) -> None:
-        """Read on after a rest."""
+        """Continue reading after a rest."""
         self._flow.end_rest(self.transport)
 
     def _dispatch(self) -> None:

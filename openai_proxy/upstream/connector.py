@@ -77,7 +77,7 @@ class Connecting:
         return True
 
     def ready(self, connection: Any) -> None:
-        """The connection may be used."""
+        """Note that the connection may be used."""
         if self._end():
             if self._names is not None:
                 origin, peer = self._origin, connection.transport.getPeer()
@@ -87,7 +87,7 @@ class Connecting:
             connection.abort()
 
     def lost(self, reason: Failure) -> None:
-        """The connection was lost before it was ready: with TLS, its handshake failed."""
+        """Fail the attempt: the connection was lost before it was ready, with TLS because its handshake failed."""
         if not self._end():
             return
         self._forget_name()

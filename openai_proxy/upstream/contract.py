@@ -25,10 +25,10 @@ class BodySource(Protocol):
         """Stop reading from the upstream."""
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Continue reading from the upstream."""
 
     def abort(self) -> None:
-        """Nobody wants the rest."""
+        """Discard the rest, which nobody wants."""
 
 
 class TunnelSource(BodySource, Protocol):
@@ -77,10 +77,10 @@ class ConnectionOwner(Protocol):
     """What a connection reports to the agent."""
 
     def adopt(self, transport: Any) -> None:
-        """Connected: the owner may serve the transport's socket."""
+        """Note that TCP is connected: the owner may serve the transport's socket."""
 
     def connection_ready(self, connection: Connection) -> None:
-        """Connected; with TLS: the peer is verified."""
+        """Note that a request may be sent: it is connected, and with TLS the peer is verified."""
 
     def work_clock(self) -> float:
         """Return the seconds that this thread has worked."""
@@ -89,13 +89,13 @@ class ConnectionOwner(Protocol):
         """Call `go_on` of a connection whose last read took long, after others have had their turn."""
 
     def connection_free(self, connection: Connection) -> None:
-        """Clean and without a request: may be pooled."""
+        """Note that the connection may be pooled: its answer was read whole, and it has no request."""
 
     def connection_stale(self, connection: Connection) -> None:
-        """A kept connection was dead when it was used: so may be others that were idle as long."""
+        """Note that a pooled connection was dead when it was used, so others that were idle as long may be dead too."""
 
     def connection_aborted(self, connection: Connection) -> None:
-        """Being cut, which takes a turn of the reactor: no request may get it any more."""
+        """Note that it is being aborted, which takes a turn of the reactor: no request may get it any more."""
 
     def connection_closed(self, connection: Connection, reason: Failure) -> None:
-        """Lost, whatever it did."""
+        """Note that it is lost, in whatever state it was."""

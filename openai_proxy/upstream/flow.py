@@ -30,14 +30,14 @@ class ReadFlow:
         return self._is_paused or self._rests
 
     def pause(self, transport: Any) -> None:
-        """Whoever takes the body is full. Idempotent."""
+        """Pause reading because whoever takes the body is full. Idempotent."""
         if not self._is_paused and self._state.at is not State.CLOSED:
             self._is_paused = True
             if not self._rests:
                 transport.pauseProducing()
 
     def resume(self, transport: Any) -> None:
-        """There is room again. Idempotent."""
+        """Resume reading because there is room again. Idempotent."""
         if self._is_paused and self._state.at is not State.CLOSED:
             self._is_paused = False
             if self._state.at is State.ANSWERING:
@@ -46,20 +46,20 @@ class ReadFlow:
                 transport.resumeProducing()
 
     def rest(self, transport: Any) -> None:
-        """The piece just read took long."""
+        """Pause reading because the piece that was just read took long."""
         self._rests = True
         if not self._is_paused:
             transport.pauseProducing()
 
     def end_rest(self, transport: Any) -> None:
-        """Others have had their turn."""
+        """Resume reading after others have had their turn."""
         self._rests = False
         if not self._is_paused and self._state.at is State.ANSWERING:
             self._state.on(Event.RESUMED, self._clock())
             transport.resumeProducing()
 
     def end_body(self, transport: Any) -> None:
-        """Nobody is full any more: the answer has ended."""
+        """Resume reading because the answer has ended, and nobody is full any more."""
         if self._is_paused:
             self._is_paused = False
             transport.resumeProducing()

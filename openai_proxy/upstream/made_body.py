@@ -23,11 +23,11 @@ Steps: TypeAlias = Iterator[tuple[float, bytes]]
 
 
 class Cut(Exception):
-    """The upstream breaks its answer off here."""
+    """Raised by `steps` where the upstream breaks off its answer."""
 
 
 class Timers(Protocol):
-    """As much of a reactor as this takes."""
+    """The part of a reactor that a made body uses."""
 
     def seconds(self) -> float: ...
 

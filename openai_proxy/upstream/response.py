@@ -21,7 +21,7 @@ from .contract import BodySource
 
 
 class _Nobody:
-    """Takes what comes after the end. In place of whoever took the body, so that both are freed at once."""
+    """Takes what comes after the end instead of whoever took the body, so that both are freed at once."""
 
     def dataReceived(self, data: bytes) -> None:
         """Nobody listens."""
@@ -67,7 +67,7 @@ class UpstreamResponse:
         self.body.deliverBody(protocol)
 
     def discard(self) -> None:
-        """Nobody wants the body."""
+        """Discard the body, which nobody wants."""
         self.body.discard()
 
 
@@ -91,7 +91,7 @@ class UpstreamBody:
     # ---- towards whoever takes it
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """Hand over what came and what comes; once."""
+        """Deliver what has arrived, and then what arrives. Called once."""
         if self._protocol is not None:
             raise RuntimeError("a response body is delivered once")
         self._protocol = protocol
@@ -106,7 +106,7 @@ class UpstreamBody:
             protocol.connectionLost(self._end)
 
     def discard(self) -> None:
-        """Nobody wants the rest: abort the connection if it is still busy with it."""
+        """Discard the rest; abort the connection if it is still busy with it."""
         source, self._source = self._source, None
         self._waiting.clear()
         if self._protocol is not None:
@@ -136,14 +136,14 @@ class UpstreamBody:
         return self._protocol is not None
 
     def feed(self, data: bytes) -> None:
-        """Pass on what came, or keep it until the body is delivered."""
+        """Pass on bytes that have arrived, or keep them until the body is delivered."""
         if self._protocol is not None:
             self._protocol.dataReceived(data)
         else:
             self._waiting.append(data)
 
     def end(self, reason: Failure) -> None:
-        """The body is over: `reason` is BODY_DONE if it is whole."""
+        """End the body: `reason` is BODY_DONE if it is whole, otherwise why it broke off."""
         if self._source is None and reason is not BODY_DONE:
             return
         self._source = None

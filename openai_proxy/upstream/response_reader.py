@@ -81,7 +81,7 @@ class ResponseReader:
         self.reset()
 
     def reset(self) -> None:
-        """Stand before an answer."""
+        """Forget the answer that was read, and expect the next one."""
         self.status = 0
         self.reason = b""
         self.pairs: list[tuple[bytes, bytes]] = []
@@ -103,7 +103,7 @@ class ResponseReader:
         self._overhead_bytes = 0
 
     def forget_head(self) -> None:
-        """Somebody else has its lines: the body may take long."""
+        """Let go of the head's lines, which somebody else has now, because the body may take long."""
         self.pairs = self.passing = _NO_LINES
 
     def make_parser(self) -> Any:
@@ -125,7 +125,7 @@ class ResponseReader:
         return body
 
     def end(self) -> bool:
-        """The answer is over; says whether the connection may bring another one."""
+        """End the answer; return whether the connection may bring another one."""
         if self.bodiless:
             self.parser = None  # it may wait for a body
         return self.keep_alive and not self.surplus
@@ -147,7 +147,7 @@ class ResponseReader:
         return length
 
     def note_bodiless_read(self, size: int) -> None:
-        """A read of `size` bytes inside a body brought none of it: chunk extensions, trailers, a chunk's line."""
+        """Note a read of `size` bytes inside a body that had none of the body: chunk extensions, trailers, a chunk's line."""
         self._overhead_bytes += max(0, size - CHUNK_LINE_BYTES)
         if self._overhead_bytes > CHUNK_OVERHEAD_BYTES:
             self.error = _too_much_beside_body()

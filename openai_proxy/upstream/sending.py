@@ -66,7 +66,7 @@ class Sending:
         return None
 
     def stop(self, is_connected: bool) -> None:
-        """Nobody wants the rest. Idempotent."""
+        """Stop sending, because nobody wants the rest. Idempotent."""
         upload, self._upload = self._upload, None
         if upload is not None:
             upload.stop(connected=is_connected)

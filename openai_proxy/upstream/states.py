@@ -98,7 +98,7 @@ CLOCKS: Mapping[State, Callable[[AnswerTimer, float], None]] = {
 
 
 class ConnectionState:
-    """The state of one connection (`at`), and until when it may stay in it (`timer`)."""
+    """The state of one connection (`at`), and how long it may stay in it (`timer`)."""
 
     __slots__ = ("at", "timer")
 

@@ -52,7 +52,7 @@ class SwitchedBody(UpstreamBody):
             self._transport.unregisterProducer()
 
     def loseConnection(self) -> None:
-        """Send what was written, then end the connection."""
+        """Send what was written, and then close the connection."""
         source, self._source = self._source, None
         if source is not None:
             self._tunnel.close_tunnel()

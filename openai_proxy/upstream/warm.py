@@ -72,7 +72,7 @@ class WarmConnections:
         self._ready[origin].append(connection)
 
     def _failed(self, _: Failure, origin: Origin, clock: Callable[[], float]) -> None:
-        """The next request that has to connect says why."""
+        """Note that a connection failed, and make none for AFTER_FAILURE_S: a request that has to connect reports the reason."""
         self._connecting[origin] -= 1
         self._not_before[origin] = clock() + AFTER_FAILURE_S
 

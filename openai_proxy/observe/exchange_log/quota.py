@@ -31,11 +31,11 @@ class DiskQuota:
         self._measured_at: float | None = None
 
     def add(self, size: int) -> None:
-        """Note that so many bytes were written."""
+        """Note that this number of bytes was written."""
         self._used += size
 
     def has_room(self, size: int, now: float) -> bool:
-        """Return whether so many bytes more may be written; `now` is in monotonic seconds."""
+        """Return whether this number of bytes may be written in addition; `now` is in monotonic seconds."""
         every = _MEASURE_EVERY_S if self._used + size <= self.max_bytes else _MEASURE_FULL_EVERY_S
         if self._measured_at is None or now - self._measured_at >= every:
             self._measured_at = now

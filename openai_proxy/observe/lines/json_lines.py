@@ -14,7 +14,7 @@ from .record import metadata
 
 
 class WriteFailures:
-    """Counts lines that a file would not take; says so once until it works again, and what happens `meanwhile`."""
+    """Counts the lines that a file did not take; logs that once until it works again, with what happens `meanwhile`."""
 
     def __init__(self, log: Logger, meanwhile: str = "lines are lost, requests go on") -> None:
         self._log = log

@@ -12,11 +12,11 @@ import stat
 from collections.abc import Callable
 
 _PIECE = select.PIPE_BUF
-"""A pipe that polls as writable takes so many bytes without blocking."""
+"""A pipe that polls as writable takes this number of bytes without blocking."""
 
 
 class StandardOutput:
-    """Writes batches of lines to one file descriptor; drops what it cannot take."""
+    """Writes batches of lines to one file descriptor; drops the lines that it cannot take at once."""
 
     def __init__(self, fd: int = 1) -> None:
         self.fd = fd

@@ -140,7 +140,7 @@ class LiveTable:
         return shown
 
     def cancel(self, id: str) -> bool:
-        """Stop an exchange; False if none runs under this id."""
+        """Stop an exchange; return False if none with this id is running."""
         running = self._running()
         exchange = self._find(id, running)
         if exchange is None:

@@ -17,7 +17,7 @@ from ... import __version__
 
 @frozen
 class DaemonState:
-    """What the daemon knows of itself now."""
+    """The daemon's own state at one moment."""
 
     reload_worked: bool = True
     """Whether the configuration that was loaded last is in use."""
@@ -34,7 +34,7 @@ class DaemonState:
 
 
 class DaemonMetrics(Collector):
-    """Shows them; `state` is asked at each scrape."""
+    """Shows that state as metrics; `state` is called at each scrape."""
 
     def __init__(self, state: Callable[[], DaemonState]) -> None:
         self._state = state

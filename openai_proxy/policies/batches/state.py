@@ -83,7 +83,7 @@ def _count(value: Any) -> int | None:
 
 
 def per_request(usage: Usage, requests: int) -> tuple[Usage, Usage]:
-    """Return the usage of each of so many requests, rounded down, and the remainder.
+    """Return the usage of each of that number of requests, rounded down, and the remainder.
 
     A price may depend on the size of one request, which the sum over a batch
     does not show.

@@ -68,7 +68,7 @@ class UsageMeter:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
         self._events = self._looked_at = 0
-        """Events with text, in what was read and in so many of the pieces that were not."""
+        """`_events`: events with text, counted in what was read and in the first `_looked_at` of the unread pieces."""
         self._plain = not coding
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES
@@ -108,7 +108,7 @@ class UsageMeter:
             self._read_on()
 
     def output_events(self) -> int:
-        """Return how many events with text of the model have passed: exactly if it is asked often, else about so many.
+        """Return the number of events with text of the model that have passed: exact if it is called often, else an estimate.
 
         Costs a look at what has come since the last time, at most 24 KiB.
         """

@@ -26,7 +26,7 @@ _DELIVERY = frozenset(("stream", "stream_options"))
 
 @frozen
 class Question:
-    """A request as far as the mock upstream looks at it."""
+    """The parts of a request that the mock upstream looks at."""
 
     method: str
     endpoint: str

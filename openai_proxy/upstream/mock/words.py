@@ -51,7 +51,7 @@ def tokens_in(text: str) -> int:
 
 
 def cut(text: str, tokens: int | None) -> tuple[str, bool]:
-    """Return the beginning of `text` that has at most so many tokens, and whether something is missing."""
+    """Return the beginning of `text` that has at most that number of tokens, and whether something is missing."""
     limit_bytes = min(MOST_TOKENS, MOST_TOKENS if tokens is None else tokens) * BYTES_PER_TOKEN
     data = text[: limit_bytes + 1].encode("utf-8", "replace")
     if len(data) <= limit_bytes:

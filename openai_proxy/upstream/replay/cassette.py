@@ -38,7 +38,7 @@ class LinePosition:
 
 
 class Cassette:
-    """Answers by what they answer; several of one key in the order of their time.
+    """The recorded answers, found by the key of their request; several of one key come in the order of their time.
 
     `read` gives the request of a line in the form that incoming requests are
     compared in. Raises OSError if the directory cannot be read.
@@ -117,7 +117,7 @@ class Cassette:
         return found + self._added.get(key, [])
 
     def of_route(self, route: bytes) -> Iterator[LinePosition]:
-        """Yield where some of the requests with this method and path are. O(n)."""
+        """Yield the positions of requests with this method and path, some of them if there are many. O(n)."""
         count = 0
         for entry in _ENTRY.iter_unpack(self._index):
             if entry[1] == route:

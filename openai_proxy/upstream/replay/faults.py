@@ -15,7 +15,7 @@ from ..made_body import Cut
 
 @frozen(eq=False)
 class FaultRule:
-    """Which requests meet a fault: by the globs of endpoint and model, one in so many."""
+    """Which requests meet a fault: those whose endpoint and model match the globs, and of these a random share (`rate`, 0 to 1)."""
 
     fault: Fault
     match: str = "*"
@@ -45,7 +45,7 @@ Steps = Iterator[tuple[float, bytes]]
 
 
 def disconnected(steps: Steps, events: int) -> Steps:
-    """Break off after so many events; what is no stream has one at its end."""
+    """Break off after that number of events; what is no stream has one, at its end."""
     for delay_s, data in steps:
         ends = [found.end() for found in re.finditer(rb"\n\r?\n", data)] or [len(data)]
         if len(ends) > events or (len(ends) == events and ends[-1] == len(data)):
@@ -59,7 +59,7 @@ def disconnected(steps: Steps, events: int) -> Steps:
 
 
 def stalled(steps: Steps, seconds: float) -> Steps:
-    """Be silent for so long between the head and the first part."""
+    """Be silent for that number of seconds between the head and the first part."""
     for delay_s, data in steps:
         yield delay_s + seconds, data
         seconds = 0.0

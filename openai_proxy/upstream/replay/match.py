@@ -28,7 +28,7 @@ _BASE = re.compile(r"\A(?:/openai(?=/))?(?:/v1)*(?=/)")
 
 @frozen
 class Asked:
-    """What a request is matched by."""
+    """The parts of a request by which recorded requests are found."""
 
     method: str
     path: str

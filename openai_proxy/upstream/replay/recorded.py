@@ -25,7 +25,7 @@ _WITHOUT_LENGTH = frozenset((204, 304))
 
 @frozen
 class Recorded:
-    """An answer, with when its parts came in seconds after the head of its request."""
+    """A recorded answer, and when each part arrived, in seconds after the head of its request."""
 
     status: int
     reason: bytes

@@ -22,7 +22,7 @@ _FILE = re.compile(
 
 
 class BatchGone(Exception):
-    """Somebody took the batch's file away."""
+    """Raised if somebody removed the batch's file."""
 
 
 @frozen
@@ -52,7 +52,7 @@ class Batch:
 
     @property
     def instance(self) -> str:
-        """Who wrote it: the name of the spool's directory."""
+        """The instance that wrote it: the name of the spool's directory."""
         return os.path.basename(self.directory)
 
     @property
