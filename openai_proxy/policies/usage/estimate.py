@@ -13,7 +13,9 @@ from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_
 BYTES_PER_TOKEN = 4
 SMALL_BYTES = 4096
 """A smaller body holds no picture that would count more by its bytes than by its tiles."""
-_COUNTED = frozenset((*OUTPUT_LIMITS, "n"))
+_CHOICES = ("n", "best_of")
+"""Members that say how many answers are written; of `best_of` only the best `n` are shown."""
+_COUNTED = frozenset((*OUTPUT_LIMITS, *_CHOICES))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 COUNTING = frozenset(
     ("responses/input_tokens", "responses/input_tokens/count", "chat/completions/input_tokens")
@@ -122,10 +124,12 @@ def requested_output_tokens(document: dict[str, Any]) -> int:
         value = document.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
             most = int(min(value, MOST_OUTPUT_TOKENS))
-    choices = document.get("n")
-    if isinstance(choices, int) and not isinstance(choices, bool) and 1 < choices <= 128:
-        most *= choices
-    return most
+    written = 1
+    for name in _CHOICES:
+        choices = document.get(name)
+        if isinstance(choices, int) and not isinstance(choices, bool) and written < choices <= 128:
+            written = choices
+    return most * written
 
 
 def reserved_model_tokens(

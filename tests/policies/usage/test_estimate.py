@@ -34,6 +34,9 @@ def estimate(rules=RULES, body=BODY, method=b"POST", **document):
         ({"model": "other", "max_tokens": 9000}, 9100),
         ({"model": 5, "max_tokens": 9000}, 9100),
         ({"max_tokens": 9000}, 9100),
+        ({"max_tokens": 10, "n": 2, "best_of": 20}, 300),
+        ({"max_tokens": 10, "n": 3, "best_of": 1}, 130),
+        ({"max_tokens": 10, "best_of": True}, 110),
     ],
 )
 def test_what_the_configuration_sets_is_what_is_reserved(document, expected):
