@@ -1133,6 +1133,7 @@ case("wire.request_json:check_walk", rep(b"["), rep(b'"'), rep(b"\\"), rep(b'"a"
 case(
     "policies.fences.object_ids:is_reference", text("a"), text("a["), text("[]"), text("file_ids"), text("1.")
 )
+case("policies.fences.object_ids:filters_stored", *JSONS, call=lambda f, v: f("evals/{id}/runs", v))
 case(
     "policies.fences.object_ids:calls_in_query",
     rep(b"call_id=a&", b"/realtime?"),

@@ -99,6 +99,10 @@ _WORDS = frozenset(("auto", "none"))
 """Strings that may be given instead of an id."""
 
 
+_FILTERS = frozenset(("stored_completions", "responses", "logs"))
+"""Sources of an evaluation's run that are not files: all that the upstream has stored."""
+
+
 class _Members(list[tuple[str, Any]]):
     """An object as its members in order, with duplicates."""
 
@@ -173,6 +177,25 @@ def _further_names(endpoint: str) -> re.Pattern[str] | None:
 
 def _refers(name: str, further: re.Pattern[str] | None) -> bool:
     return _NAMES.fullmatch(name) is not None or (further is not None and further.fullmatch(name) is not None)
+
+
+def filters_stored(endpoint: str, text: bytes) -> bool:
+    """Say whether a run of an evaluation takes stored answers by filters, whoever they belong to. O(n)."""
+    if endpoint != "evals/{id}/runs":
+        return False
+    check_walk(text)
+    waiting: list[Any] = [_decode(text.decode("utf-8", "surrogatepass"))]
+    while waiting:
+        value = waiting.pop()
+        members = value if type(value) is _Members else [("", inner) for inner in value]
+        for name, inner in members:
+            if name.casefold() == "source" and type(inner) is _Members:
+                kinds = [kind for key, kind in inner if key.casefold() == "type"]
+                if any(kind in _FILTERS for kind in kinds if isinstance(kind, str)):
+                    return True
+            if isinstance(inner, list):
+                waiting.append(inner)
+    return False
 
 
 def is_reference(field: str, endpoint: str = "") -> bool:

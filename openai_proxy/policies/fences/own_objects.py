@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from ...exchange.access_errors import EndpointNotAllowed
 from ...exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 from ...logs import logger
@@ -26,6 +27,7 @@ from .object_ids import (
     TAKEN,
     calls_in_query,
     collection_of,
+    filters_stored,
     id_in_path,
     ids_in_body,
     ids_in_field,
@@ -45,6 +47,10 @@ ITEM_BYTES = 64 * 1024
 """The largest event that can announce an item."""
 _ITEM = b'"response.output_item.added"'
 _MOST_IDS = 1000
+_FILTERED = (
+    "openai-proxy lets no run of an evaluation choose among stored answers by filters (objects.owners), because they may"
+    " be another key's: take a file as its source."
+)
 _UNCLEAR_FORM = (
     "openai-proxy must read which stored objects the fields of this form name (objects.owners), and cannot: send it not"
     " compressed, with one plain boundary, and with such fields before its files."
@@ -103,6 +109,8 @@ class OwnObjects:
         used += [name for name in calls if name not in used]
         if request.document is not None:
             used += ids_in_body(request.json, endpoint)
+            if filters_stored(endpoint, request.json):
+                raise EndpointNotAllowed(_FILTERED)
         elif request.body is not None and type(request.body) is not bytes:
             used += await _ids_in_form(request)
         if used:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, fail
 
 from openai_proxy.cost.object_owners import FileOwners
 from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.access_errors import EndpointNotAllowed
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.policies.fences.own_objects import OwnObjects
@@ -385,3 +386,20 @@ def test_names_of_built_in_voices_are_no_objects(world):
     for document in ({"voice": "alloy"}, {"metadata": {"session_id": "s", "agent_id": "a"}}):
         answer = world.ask("alice", b"POST", b"/audio/speech", "audio/speech", document=document)
         assert isinstance(answer, ProxyResponse)
+
+
+@pytest.mark.parametrize(
+    ("source", "passes"),
+    [
+        ({"type": "stored_completions", "model": "gpt-4o"}, False),
+        ({"Type": "responses"}, False),
+        ({"type": "file_content", "content": []}, True),
+    ],
+)
+def test_an_evaluation_reads_no_other_keys_answers(world, source, passes):
+    """By filters it could take whatever the upstream has stored; an administrator may."""
+    world.make("alice", "eval_1", "evals")
+    run = (b"POST", b"/evals/eval_1/runs", "evals/{id}/runs")
+    document = {"data_source": {"type": "completions", "Source": source}}
+    assert isinstance(world.ask("alice", *run, document=document), EndpointNotAllowed) is not passes
+    assert isinstance(world.ask("root", *run, document=document), ProxyResponse)
