@@ -21,16 +21,19 @@ LOCKED = "Cannot acquire lock"
 
 
 class RemovableUNIXPort(unix.Port):
-    """A Unix port that also closes if somebody has removed its path; Twisted's stays open then, and locked."""
+    """A Unix port that also closes if its path cannot be removed; Twisted's stays open then, and locked.
+
+    Somebody has removed it, or it is in a directory of root's and `--uid` has given up that right.
+    """
 
     lockFile: Any
 
     def connectionLost(self, reason: Any) -> None:
         try:
             super().connectionLost(reason)
-        except FileNotFoundError:
+        except OSError:
             if self.lockFile is not None:
-                with suppress(OSError):  # the lock may have been removed, too
+                with suppress(OSError):  # the same may hold for the lock
                     self.lockFile.unlock()
             tcp.Port.connectionLost(self, reason)
 

@@ -142,3 +142,20 @@ async def test_a_port_whose_path_was_removed_closes(path, opens, also_the_lock):
     await port.stopListening()
     assert not port.connected
     assert not os.path.lexists(path + ".lock")
+
+
+@pytest.mark.parametrize(
+    "opens", [lambda of: hold(real_reactor, of), lambda of: listen(real_reactor, of, Roomy())]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_port_whose_path_cannot_be_removed_closes(path, opens):
+    """Here a directory is in its place; after `--uid` it may be in a directory of root's."""
+    port = opens(f"unix:{path}")
+    os.unlink(path)
+    os.mkdir(path)
+    try:
+        await port.stopListening()
+    finally:
+        os.rmdir(path)
+    assert not port.connected
+    assert not os.path.lexists(path + ".lock")
