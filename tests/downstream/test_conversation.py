@@ -3,139 +3,26 @@
 import json
 
 import pytest
-from fakes import UPGRADE, Downstream, Far, response
+from downstream.conversation_world import (
+    USAGE,
+    World,
+    completed,
+    create,
+    created,
+    send,
+    sent,
+    server_frames,
+)
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from websockets.frames import Frame, Opcode
-from wsproto.frame_protocol import FrameProtocol
 
 from openai_proxy.daemon.chains import compose
 from openai_proxy.downstream.contract import TurnRules
 from openai_proxy.downstream.conversation import MOST_REFUSALS
 from openai_proxy.exchange.access_errors import ModelNotAllowed
-from openai_proxy.exchange.bodies import WholeBody
-from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import BudgetSpent, RequestLimitReached
-from openai_proxy.exchange.messages import ProxyResponse
-from openai_proxy.exchange.record import Inspection
 from openai_proxy.policies.bodies.read_body import ReadBody
-from openai_proxy.policies.usage.note_errors import NoteErrors
-from openai_proxy.policies.usage.read_usage import ReadUsage
-
-USAGE = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
-
-
-def sent(message, fin=True, opcode=1):
-    """Return a client's frame."""
-    data = message if isinstance(message, bytes) else json.dumps(message).encode()
-    return Frame(Opcode(opcode), data, fin).serialize(mask=True)
-
-
-def server_frames(*events):
-    """Return a server's frames."""
-    return b"".join(Frame(Opcode.TEXT, json.dumps(each).encode()).serialize(mask=False) for each in events)
-
-
-def create(**fields):
-    return sent({"type": "response.create", "model": "m", **fields})
-
-
-def created(name="r1", **fields):
-    return {"type": "response.created", "response": {"id": name}, **fields}
-
-
-def completed(name="r1", kind="response.completed", usage=USAGE, **fields):
-    return {"type": kind, "response": {"id": name, "usage": usage}, **fields}
-
-
-class Judge:
-    """A stage that refuses, or waits, as the test says; keeps what it was asked."""
-
-    def __init__(self):
-        self.asked = []
-        self.errors = []
-        self.waits = []
-
-    async def __call__(self, request, forward):
-        self.asked.append(json.loads(request.body))
-        if self.errors and (error := self.errors.pop(0)) is not None:
-            raise error
-        if self.waits and (waiting := self.waits.pop(0)) is not None:
-            await waiting
-        return await forward(request)
-
-
-async def nothing(request):
-    return ProxyResponse(200, b"OK", [], WholeBody(b""))
-
-
-async def send(request):
-    return await request.turn.send()
-
-
-class World:
-    """A WebSocket whose turns are read; `far` is the upstream's end."""
-
-    def __init__(self, endpoint="responses", is_strict=True, early=b"", **rules):
-        self.far = Far()
-
-        async def forward(request):
-            request.exchange.inspection = Inspection(is_strict, endpoint)
-            request.exchange.upstream = "default"
-            return response(self.far, (b"Upgrade", b"websocket"), status=101, reason=b"Switching")
-
-        self.downstream = Downstream(forward)
-        self.judge, self.models, self.quota = Judge(), Judge(), Judge()
-        clock = self.downstream.clock.seconds
-        self.buffered = BufferedBytes(rules.pop("buffered_bytes", 1 << 20))
-        reading = [ReadBody(1 << 20, buffered=self.buffered), NoteErrors(), ReadUsage(True, clock)]
-        self.downstream.site.turns = TurnRules(
-            compose([self.judge, *reading], send),
-            compose([self.judge, *reading], send),
-            compose([self.models], nothing),
-            compose([self.quota], nothing),
-            self.buffered,
-            **{"message_bytes": 10_000} | rules,
-        )
-        self.client = self.downstream.connect()
-        self._reader = FrameProtocol(client=True, extensions=[])
-        assert self.client.send(UPGRADE + early).startswith(b"HTTP/1.1 101")
-
-    def send(self, *frames):
-        self.client.channel.dataReceived(b"".join(frames))
-
-    @property
-    def up(self):
-        """What the upstream has got since the last look."""
-        data = b"".join(self.far.written)
-        self.far.written.clear()
-        return data
-
-    @property
-    def down(self):
-        """What the client has got since the last look: events, and the codes of close frames."""
-        self._reader.receive_bytes(self.client.transport.take())
-        found = []
-        for frame in self._reader.received_frames():
-            if frame.opcode == 8:
-                found.append(frame.payload[0])
-            elif frame.opcode == 1:
-                found.append(json.loads(frame.payload))
-        return found
-
-    @property
-    def turns(self):
-        """The turns that have ended: model, status, outcome, tokens."""
-        return [
-            (
-                each.model,
-                each.status,
-                each.outcome.value,
-                None if each.usage is None else each.usage.total_tokens,
-            )
-            for each in self.downstream.published
-            if each.turn is not None
-        ]
 
 
 def test_a_turn_is_an_exchange():
@@ -424,40 +311,6 @@ def test_the_client_sees_an_answer_once_the_stages_let_it_pass():
     assert world.turns == [("m", 200, "complete", None)]
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (sent(b"\xff"), 1007),
-        (sent(b"x")[:1] + b"\x01x", 1002),
-        (sent(b"x", opcode=2), 1003),
-        (sent(b"x" * 10_001), 1009),
-        (sent(b"x" * 5000) + sent(b"y" * 6000), None),
-    ],
-    ids=["no UTF-8", "unmasked", "binary", "too long", "two that are not"],
-)
-def test_what_is_not_taken_closes_the_connection(data, code):
-    """With a close frame in both directions; the upstream is not left to guess."""
-    world = World()
-    world.send(data)
-    assert world.down == ([] if code is None else [code])
-    assert world.far.closed is (code is not None)
-    if code is not None:
-        assert world.client.transport.half_closed
-        world.send(b"more that nobody wants")
-        world.client.lose()
-        [connection] = world.downstream.published
-        assert connection.outcome.value == "rejected"
-        assert world.up.startswith(b"\x88\x82")
-
-
-def test_what_cannot_be_held_closes_the_connection():
-    """1013: all connections together hold too much."""
-    world = World(buffered_bytes=1000)
-    world.send(sent(b"x" * 900))
-    assert world.down == [1013]
-    assert world.buffered.held_bytes == 0
-
-
 def test_what_cannot_be_read_is_refused_where_a_rule_needs_it():
     """A server may be more lenient than we are."""
     world = World()
@@ -499,57 +352,6 @@ def test_every_model_of_a_session_is_judged(update):
     [error] = world.down
     assert error["error"]["code"] == "model_not_allowed"
     assert world.up == b""
-
-
-def test_a_drain_closes_between_turns():
-    """1012 at once if no turn is open, else as soon as none is; no new one begins."""
-    idle = World()
-    idle.downstream.site.drain()
-    assert idle.down == [1012]
-    world = World()
-    world.send(create())
-    world.downstream.site.drain()
-    assert world.down == []
-    world.send(create())
-    [error] = world.down
-    assert (error["status"], error["error"]["code"]) == (503, "shutting_down")
-    answer = server_frames(created(), completed())
-    world.far.feed(answer[:-3])
-    assert world.client.transport.take() == answer[:-3]
-    world.far.feed(answer[-3:])
-    assert world.client.transport.take().startswith(answer[-3:] + b"\x88")
-    assert [turn[2] for turn in world.turns] == ["rejected", "complete"]
-    world.client.lose()
-    assert world.downstream.published[-1].outcome.value == "complete"
-
-
-def test_a_close_of_ours_waits_for_the_end_of_a_frame():
-    """Else the client would read it as a part of what the upstream says."""
-    world = World()
-    message = server_frames({"type": "x"})
-    world.far.feed(message[:4])
-    world.downstream.site.drain()
-    assert world.client.transport.take() == message[:4]
-    world.far.feed(message[4:])
-    assert world.client.transport.take().startswith(message[4:] + b"\x88")
-
-
-def test_a_session_may_last_so_long():
-    """Then it is closed between two turns, as in a drain."""
-    world = World(session_s=60)
-    world.downstream.advance(59)
-    assert world.down == []
-    world.downstream.advance(2)
-    assert world.down == [1012]
-
-
-def test_an_upstream_that_speaks_no_websocket():
-    """It is recorded as such: none of it passes, and the close code is not a good end."""
-    world = World()
-    world.send(create())
-    world.far.feed(b"\xff\xff\xff\xff")
-    assert world.turns[0][2] == "upstream_truncated"
-    assert world.down == [1011]
 
 
 def test_both_ends_hold_each_other_back():
@@ -599,51 +401,6 @@ def test_a_message_in_tiny_fragments_lets_others_have_their_turn():
     world.downstream.clock.pump([0, 0, 0])
     assert world.up == b"".join(frames)
     assert world.client.transport.producerState == "producing"
-
-
-def test_a_clean_end():
-    """Close frames pass as they come; the record is complete."""
-    world = World()
-    close = sent(b"\x03\xe8", opcode=8)
-    world.send(close)
-    assert world.up == close
-    world.far.feed(b"\x88\x02\x03\xe8")
-    assert world.down == [1000]
-    world.far.end(ConnectionDone())
-    world.client.lose()
-    assert world.downstream.outcomes == ["complete"]
-
-
-@pytest.mark.parametrize("cut", [None, 0])
-def test_an_upstream_that_breaks_its_frames_is_told_with_a_code(cut):
-    """What came whole before passes and counts; then the client learns why: 1011, not a connection that is just gone."""
-    world = World()
-    world.send(create(), create())
-    good, bad = (
-        server_frames(created(), completed(), created("r2")),
-        Frame(Opcode.TEXT, b"{}").serialize(mask=True),
-    )
-    data = good + bad
-    for piece in (data,) if cut is None else (good, bad):
-        world.far.feed(piece)
-    assert world.down == [created(), completed(), created("r2"), 1011]
-    assert world.turns == [("m", 200, "complete", 12), ("m", 200, "upstream_truncated", 4)]
-    world.client.lose()
-    assert world.downstream.published[-1].outcome.value == "upstream_error"
-    assert world.buffered.held_bytes == 0
-
-
-def test_where_a_broken_frame_is_with_the_client_nothing_is_said_inside_it():
-    """The connection is cut: a close frame there would be a part of that frame."""
-    world = World()
-    world.send(create())
-    long = Frame(Opcode.TEXT, b"\xff" * 300).serialize(mask=False)
-    world.far.feed(server_frames(created()) + long[:2])
-    world.far.feed(long[2:])
-    assert world.client.transport.take() == server_frames(created()) + long[:2]
-    world.downstream.advance(1)
-    assert world.client.ended == "aborted"
-    assert [outcome for _, _, outcome, _ in world.turns] == ["upstream_truncated"]
 
 
 def test_a_refusal_names_the_clients_event():
