@@ -8,7 +8,6 @@ zstd need the extra `[codecs]`.
 
 from __future__ import annotations
 
-from ..exchange.bounded_memo import short_memo
 from .decoders import LARGE_SLICE, MAKERS, Chain, CodingError, Decoder, Plain
 
 _MOST_CODINGS = 4
@@ -44,12 +43,6 @@ def maybe_decoder(coding: bytes) -> Decoder | None:
     if not decoders:
         return Plain()
     return decoders[0] if len(decoders) == 1 else Chain(decoders)
-
-
-@short_memo(64)
-def is_known(coding: bytes) -> bool:
-    """Say whether bodies with this Content-Encoding can be decoded here."""
-    return maybe_decoder(coding) is not None
 
 
 def maybe_decoded(data: bytes, coding: bytes, limit_bytes: int) -> tuple[bytes, bool] | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from wsproto.frame_protocol import FrameDecoder, FrameProtocol, MessageDecoder, Opcode, ParseFailed
 
-PROTOCOL_ERROR, UNSUPPORTED_DATA, POLICY_VIOLATION, MESSAGE_TOO_BIG = 1002, 1003, 1008, 1009
+UNSUPPORTED_DATA, POLICY_VIOLATION, MESSAGE_TOO_BIG = 1003, 1008, 1009
 GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1001, 1011, 1012, 1013
 FRAME_OVERHEAD = 16
 """The overhead per byte of a message, as each byte may come in a frame of its own: the longest head and more."""
@@ -33,7 +33,6 @@ class Piece(NamedTuple):
     opcode: int
     """For data, the opcode of the message, whichever of its frames this is."""
     payload: bytes
-    ends_frame: bool
     ends_message: bool
     end: int
     """The number of bytes of this direction up to the end of this piece."""
@@ -72,13 +71,13 @@ class FrameReader:
             payload = bytes(frame.payload)  # type: ignore[arg-type]  # the frame decoder returns bytes
             end = self._fed - len(self._frames.buffer)
             if frame.opcode.iscontrol():
-                return Piece(frame.opcode, payload, True, True, end)
+                return Piece(frame.opcode, payload, True, end)
             frame = self._messages.process_frame(frame)
         except ParseFailed as error:
             raise BrokenFrames(int(error.code), str(error)) from None
         self._kind = None if frame.message_finished else frame.opcode
         self._inside_frame = not frame.frame_finished
-        return Piece(frame.opcode, payload, frame.frame_finished, frame.message_finished, end)
+        return Piece(frame.opcode, payload, frame.message_finished, end)
 
     @property
     def is_inside_frame(self) -> bool:

@@ -643,7 +643,6 @@ case(
 )
 case("wire.codings:maybe_decoded", *MEMBERS, call=lambda f, v: f(v, b"gzip", 1 << 20))
 case("wire.codings:codings_of", rep(b","), rep(b"gzip,"), rep(b" "), rep(b"a"))
-case("wire.codings:is_known", rep(b"gzip"))
 
 # ---- what is looked at before a head goes out
 

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.wire.codings import codings_of, is_known, maybe_decoded, maybe_decoder
+from openai_proxy.wire.codings import codings_of, maybe_decoded, maybe_decoder
 from openai_proxy.wire.decoders import CodingError
 
 PLAIN = bytes(range(256)) * 40 + b"data: {}\n\n" * 500
@@ -111,7 +111,6 @@ def test_a_broken_member_is_an_error():
 def test_unknown_codings_have_no_decoder(coding):
     """Nor has a tower of them."""
     assert maybe_decoder(coding) is None
-    assert not is_known(coding)
     assert maybe_decoded(b"x", coding, 10) is None
 
 
