@@ -123,7 +123,10 @@ def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> N
     _check_version(version)
     for statement in schema.split(";"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version={VERSION}")
+    if (
+        version != VERSION
+    ):  # else nothing is written, and processes that start together wait for one write, not for all
+        connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
 
 
@@ -217,10 +220,13 @@ class StateFile:
         return done
 
     def run_now(self, work: Work[T]) -> T:
-        """Do `work(connection)` in this thread; only before the reactor runs. Raises what the work raises."""
+        """Do `work(connection)` in this thread; only before the reactor runs. Raises what the work raises.
+
+        Waits for other processes as long as `start` does, since they may be starting too.
+        """
         if self._connection is None or self._busy:
             raise StateFileClosed
-        (result,) = do_together(self._connection, [work])
+        (result,) = do_together(self._connection, [work], OPEN_WITHIN_S)
         if isinstance(result, Failure):
             result.raiseException()
         done: T = result

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from twisted.python.failure import Failure
 
-from openai_proxy.cost.state_file import check_header, do_together, open_database
+from openai_proxy.cost.state_file import OPEN_WITHIN_S, StateFile, check_header, do_together, open_database
 
 
 def test_what_cannot_be_opened_is_found_without_opening_it(tmp_path):
@@ -36,6 +36,25 @@ def test_a_new_file_is_for_its_owner_only(tmp_path):
     for name in ("linked", "plain"):
         open_database(tmp_path / ("link" if name == "linked" else name)).close()
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_workers_that_start_together_do_not_wait_for_each_others_writes(tmp_path):
+    """Each wrote the version again, one sync of the disk after the other; the last was refused on a slow disk."""
+    first = open_database(tmp_path / "f", synchronous="FULL")
+    before = first.execute("PRAGMA data_version").fetchone()
+    open_database(tmp_path / "f", synchronous="FULL").close()
+    assert first.execute("PRAGMA data_version").fetchone() == before
+    first.close()
+
+
+def test_what_a_start_reads_waits_as_long_for_other_starts_as_its_opening(tmp_path):
+    """The stored keys were given up after a second, and the daemon ended with `database is locked`."""
+    file = StateFile(tmp_path / "f", None)
+    file._connection = open_database(tmp_path / "f")
+    assert file.run_now(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone()) == (
+        1000 * OPEN_WITHIN_S,
+    )
+    file._connection.close()
 
 
 class BrokenDisk(sqlite3.Connection):
