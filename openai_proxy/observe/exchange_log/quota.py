@@ -39,7 +39,7 @@ class DiskQuota:
         every = _MEASURE_EVERY_S if self._used + size <= self.max_bytes else _MEASURE_FULL_EVERY_S
         if self._measured_at is None or now - self._measured_at >= every:
             self._measured_at = now
-            self._used = sum(entry.stat().st_size for entry in _files(self._directory))
+            self._used = sum(map(_size, _files(self._directory)))
         return self._used + size <= self.max_bytes
 
 
@@ -60,6 +60,14 @@ def remove_old(directory: str, keep_days: int, timestamp: float) -> list[str]:
                 continue
             removed.append(entry.name)
     return removed
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return a file's bytes; 0 if another worker, or logrotate, has removed it meanwhile."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _files(directory: str) -> list[os.DirEntry[str]]:

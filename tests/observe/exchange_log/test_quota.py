@@ -1,5 +1,6 @@
 """The exchange log takes no more of the disk than it may."""
 
+import contextlib
 import json
 import os
 
@@ -13,7 +14,7 @@ from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name
 from openai_proxy.observe.exchange_log.observer import TRY_AGAIN_S, ExchangeLog
 from openai_proxy.observe.exchange_log.options import build
-from openai_proxy.observe.exchange_log.quota import remove_old
+from openai_proxy.observe.exchange_log.quota import DiskQuota, remove_old
 from openai_proxy.observe.interfaces import ObserverContext, ObserverOptions
 from openai_proxy.observe.publisher import ExchangePublisher
 from openai_proxy.observe.spec import parse_spec
@@ -188,3 +189,21 @@ def test_ordinary_names_keep_their_form():
     assert file_name(exchange("gpt-4o-mini", "alice")) == "alice_gpt-4o-mini_20231114.jsonl"
     assert file_name(exchange("org/a_model", "alice")) == "alice_org_a_model_20231114.jsonl"
     assert file_name(exchange("org/model")) == "org_model_20231114.jsonl"
+
+
+def test_a_file_that_is_removed_while_all_are_measured_counts_nothing(tmp_path, monkeypatch):
+    """Another worker removes old files at midnight, or logrotate does: the line that came then was lost."""
+    scandir = os.scandir
+
+    def scanned(directory):
+        with scandir(directory) as entries:
+            found = list(entries)
+        (tmp_path / "a_20250101.jsonl").unlink()
+        return contextlib.nullcontext(found)
+
+    for day in ("20250101", "20260101"):
+        (tmp_path / f"a_{day}.jsonl").write_bytes(b"x" * 60)
+    monkeypatch.setattr(os, "scandir", scanned)
+    quota = DiskQuota(str(tmp_path), 100)
+    assert quota.has_room(40, 0.0)
+    assert not quota.has_room(41, 0.0)
