@@ -123,16 +123,15 @@ class Crew:
             raise StartError(f"workers: cannot start a process: {error.strerror}") from error
 
     def all_ready(self) -> bool:
-        """Return whether every worker accepts connections; raise StartError if one never will."""
-        if all(each.is_ready for each in self._processes.values()):
-            return True
+        """Return whether every worker accepts connections; raise StartError if one never will, or no longer."""
         for each in self._processes.values():
             if each.failure is not None:
                 raise StartError(each.failure)
+            # also one that was ready: only those that end after `keep` are replaced
             why = each.why_gone()
             if why is not None:
                 raise StartError(f"a worker ended while it started: {why}")
-        return False
+        return all(each.is_ready for each in self._processes.values())
 
     def keep(self) -> None:
         """From now on, replace a worker that ends."""

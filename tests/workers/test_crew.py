@@ -90,6 +90,17 @@ def test_worker_that_ends_while_all_start_is_the_starts_failure(crew, launcher):
     assert len(launcher.processes) == 2
 
 
+def test_worker_that_was_ready_and_ends_before_the_last_one_is_ready_is_missed(crew, launcher):
+    """If both came in one turn, the daemon went on without it for ever: only workers that end later are replaced."""
+    crew.spawn_all()
+    for process in launcher.processes:
+        process.protocol.is_ready = True
+    assert crew.all_ready()
+    launcher.processes[0].end()
+    with pytest.raises(StartError, match=r"^a worker ended while it started: signal 9$"):
+        crew.all_ready()
+
+
 def test_process_that_can_not_be_started_is_tried_again(kept, reactor, launcher):
     """A machine short of processes for a while gets its worker back, later and later."""
     launcher.able, launcher.tries = False, 0
