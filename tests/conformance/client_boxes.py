@@ -16,7 +16,8 @@ import venv
 from pathlib import Path
 
 from attrs import evolve
-from world.console import Block, Session, blocks, free_ports
+from world.console import Block, Session, blocks
+from world.ports import HeldPort
 
 CLIENTS = Path(__file__).parents[2] / "docs" / "clients"
 HERE = "tests/conformance/client_boxes.py runs it"
@@ -54,7 +55,8 @@ def run(page: Path, directory: Path) -> str:
     """Run a page; return what is wrong with it, empty if nothing is."""
     programs = installed(page.stem, directory)
     with tempfile.TemporaryDirectory() as empty:
-        port = str(free_ports(1)[0])
+        held = HeldPort()
+        port = str(held.number)
         session = Session(Path(empty), {"8080": port})
         try:
             here = f"openai-proxy --upstream mock: --port tcp:{port}:interface=127.0.0.1"

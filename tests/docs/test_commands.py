@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from world.console import PORTS, TYPED, Block, Session, blocks, commands, differs, free_ports
+from world.console import PORTS, TYPED, Block, Session, blocks, commands, differs
 from world.fronts import require
+from world.ports import HeldPort
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -24,7 +25,8 @@ def run(block):
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """Return the port of a proxy with the mock upstream that all pages share which start none."""
-    session = Session(tmp_path_factory.mktemp("shared"), {"8080": str(free_ports(1)[0])})
+    held = HeldPort()
+    session = Session(tmp_path_factory.mktemp("shared"), {"8080": str(held.number)})
     try:
         session.run(MOCK)
         yield session.ports["8080"]
@@ -40,7 +42,8 @@ def test_what_a_page_says_to_type_works(page, tmp_path, request):
     for program in PROGRAMS:
         if re.search(rf"\b{program}\b", typed):
             require(program)
-    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+    held = {name: HeldPort() for name in PORTS}
+    ports = {name: str(each.number) for name, each in held.items()}
     starts = any(name.startswith("daemon") for block in PAGES[page] for name in block.marks)
     if not starts and any("8080" in block.text for block in PAGES[page] if run(block)):
         ports["8080"] = request.getfixturevalue("shared")

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from world.ports import HeldPort
 from world.waiting import PATIENCE_S
 
 from openai_proxy.command import main
@@ -80,12 +81,10 @@ def test_what_it_prints_works(tmp_path):
 
 def test_a_port_that_is_taken_is_not_insisted_on():
     """Somebody's proxy runs there already."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        assert free_port(port) == "tcp:0:interface=127.0.0.1"
-    assert free_port(port) == f"tcp:{port}:interface=127.0.0.1"
+    held = HeldPort()
+    with socket.create_server(("127.0.0.1", held.number)):
+        assert free_port(held.number) == "tcp:0:interface=127.0.0.1"
+    assert free_port(held.number) == f"tcp:{held.number}:interface=127.0.0.1"
 
 
 def test_its_options_are_those_of_the_proxy(capsys):

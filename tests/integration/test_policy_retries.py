@@ -9,10 +9,10 @@ import time
 
 import pytest
 from world.client import Client, ask, sent_together
-from world.console import free_ports
 from world.daemon import configured
 from world.load import Load
 from world.pages import get_json, metrics, total
+from world.ports import HeldPort
 from world.requests import post
 from world.scripts import answer, delta, events, failure, in_turn, stream
 from world.upstream import Upstream
@@ -211,7 +211,8 @@ def two(start, second, tmp_path):
 
 def test_a_proxy_that_leads_back_to_itself_is_not_asked_again(start):
     """508 was retried like any status from 500 on, by each of the five passes: one request made up to 256."""
-    (port,) = free_ports(1)
+    held = HeldPort()
+    port = held.number
     world = start(
         url=f"http://127.0.0.1:{port}/v1",
         ports=[f"tcp:{port}:interface=127.0.0.1"],

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -170,17 +168,6 @@ def _fits(wanted: list[str], got: list[str]) -> bool:
         pattern = re.compile(".*".join(map(re.escape, line.split("..."))))
         reached = {at + 1 for at in reached if at < len(got) and pattern.fullmatch(got[at])}
     return len(got) in reached
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody has now, below those that the system gives away."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    return found
 
 
 @frozen

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from world.ports import HeldPort
 from world.waiting import PATIENCE_S
 
 
@@ -21,12 +20,8 @@ class ServiceProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as held:
-            # bound and never listening: the system gives the port to nobody, the server may share it
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("127.0.0.1", 0))
-            self.port: int = held.getsockname()[1]
-            weakref.finalize(self, os.close, held.detach())
+        self._held = HeldPort()
+        self.port = self._held.number
 
     def _run(self, command: Sequence[str], **options: Any) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from world.ports import HeldPort
 from world.waiting import PATIENCE_S, eventually
 
 Pairs = list[tuple[bytes, bytes]]
@@ -177,15 +178,16 @@ class Upstream:
         self._threads: list[threading.Thread] = []
         self._receive_buffer = receive_buffer
         self._lock = threading.Lock()
-        self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
+        self._held = HeldPort()
+        self.port = self._held.number
+        self._listen()
 
-    def _listen(self, port: int) -> None:
+    def _listen(self) -> None:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._receive_buffer is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        self._listener.bind(("127.0.0.1", port))
+        self._listener.bind(("127.0.0.1", self.port))
         self._listener.listen(128)
         self._closed = False
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
@@ -218,7 +220,7 @@ class Upstream:
 
     def revive(self) -> None:
         """Listen on the same port again, after `close`."""
-        self._listen(self.port)
+        self._listen()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
