@@ -34,8 +34,8 @@ from .worker_log import write
 
 log = logger("openai_proxy")
 
-START_S = 60.0
-"""The time that workers may take to start."""
+START_S = 180.0
+"""The time that workers may take to start: several that share little CPU time need more than a minute."""
 KEYS_S = 1.0
 """The time to wait for workers to read the key store; they also read it by themselves that often."""
 KILL_AFTER_S = 8.0
