@@ -7,6 +7,7 @@ import pytest
 from world.client import Client
 from world.requests import post
 from world.scripts import delta, events
+from world.waiting import PATIENCE_S
 
 KEY = "sk-client-0123456789"
 HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -25,10 +26,10 @@ def test_silence_before_and_within_a_stream(start):
 
     def script(call):
         call.read_body()
-        assert head.wait(20)
+        assert head.wait(PATIENCE_S)
         call.start_stream()
         call.chunk(said[0])
-        assert rest.wait(20)
+        assert rest.wait(PATIENCE_S)
         for each in said[1:]:
             call.chunk(each)
         call.end_stream()
@@ -54,7 +55,7 @@ def test_silence_before_and_within_a_stream(start):
 
     def failing(call):
         call.read_body()
-        assert head.wait(20)
+        assert head.wait(PATIENCE_S)
         call.reply_json(
             {"error": {"message": "no room", "type": "t", "param": None, "code": "c"}}, b"503 Busy"
         )
@@ -78,10 +79,10 @@ def test_an_error_after_its_head_is_reported_in_its_own_words(start):
 
     def script(call):
         call.read_body()
-        assert fails.wait(20)
+        assert fails.wait(PATIENCE_S)
         head = b"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         call.send(head % len(error) + error[:9])
-        assert sends_body.wait(20)
+        assert sends_body.wait(PATIENCE_S)
         call.send(error[9:])
 
     world.upstream.script = script

@@ -17,7 +17,7 @@ from world.load import at_once
 from world.pages import metrics, samples, total
 from world.requests import post
 from world.scripts import COMPLETION, LedStream
-from world.waiting import eventually
+from world.waiting import PATIENCE_S, eventually
 from world.workers import all_gone, clients_of_each
 
 CALLS = int(os.environ.get("REJOIN_CALLS", "16"))
@@ -74,7 +74,7 @@ def test_a_retry_that_reaches_another_worker_joins(start):
 
     def script(call):
         call.read_body()
-        assert more.wait(20)
+        assert more.wait(PATIENCE_S)
         call.reply_json(COMPLETION)
 
     world.upstream.script = script
@@ -179,7 +179,7 @@ def test_a_stream_goes_on_for_a_client_that_comes_back(start):
         call.read_body()
         call.start_stream()
         call.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n')
-        assert more.wait(20)
+        assert more.wait(PATIENCE_S)
         call.chunk(b"data: [DONE]\n\n")
         call.end_stream()
 

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
+from world.waiting import PATIENCE_S
 
 from openai_proxy.daemon.serving import Serving
 from openai_proxy.net.listening import listen
@@ -56,7 +57,7 @@ class Peer(Protocol):
         """Wait until `wanted` has come."""
         if wanted not in self.received:
             self._wanted, self._waiting = wanted, Deferred()
-            self._waiting.addTimeout(20, reactor)
+            self._waiting.addTimeout(PATIENCE_S, reactor)
             await self._waiting
 
 
@@ -119,7 +120,7 @@ async def test_every_exchange_takes_the_way_that_was_asked_for(ends):
     connected, client = ends
     with traced() as names:
         client.transport.write(UPLOAD)
-        upstream = await connected.addTimeout(20, reactor)
+        upstream = await connected.addTimeout(PATIENCE_S, reactor)
         await upstream.until(b"hello")
         client.transport.write(REST)
         await upstream.until(b"world\r\n0\r\n\r\n")
