@@ -111,6 +111,17 @@ def maybe_object(body: bytes) -> dict[str, Any] | None:
         return None
 
 
+def maybe_only_object(body: bytes) -> dict[str, Any] | None:
+    """Decode a JSON object, or a list that holds one object and nothing else; None for anything else."""
+    if body.lstrip()[:1] != b"[":
+        return maybe_object(body)
+    try:
+        items = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return items[0] if len(items) == 1 and isinstance(items[0], dict) else None
+
+
 def require(document: dict[str, Any], names: tuple[str, ...]) -> None:
     """Raise MissingParameter for the first of `names` that is not a member."""
     for name in names:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .codings import maybe_decoded, maybe_decoder
 from .decoders import CodingError
-from .documents import maybe_object
+from .documents import maybe_object, maybe_only_object
 from .sse import SSEBlock, SSEDecoder
 
 LIMIT_BYTES = 64 * 1024
@@ -25,6 +25,9 @@ _LONGEST_CODE = 64
 _odd = re.compile(r"[^A-Za-z0-9_.\-]+")
 _BEGINNINGS = frozenset(("response.created", "response.queued", "response.in_progress"))
 _FAILURES = frozenset(("error", "response.failed"))
+_ANSWERS = ("choices", "data", "output", "results", "text")
+"""Members that an answer of the API has."""
+_may_tell_error = re.compile(rb'"(?:error|errors|error_code|base_resp|success)"')
 _error_name = re.compile(rb"(?:^|[\r\n])event: ?(?:error|response\.failed) *(?:[\r\n]|$)")
 
 
@@ -166,10 +169,40 @@ def error_of_document(body: bytes, coding: bytes = b"") -> str | None:
         if decoded is None:
             return None
         body = decoded[0]
-    if b'"error"' not in body:
+    if not _may_tell_error.search(body):
         return None
-    document = maybe_object(body)
-    return None if document is None or document.get("usage") else maybe_error(document)
+    document = maybe_only_object(body)  # Gemini puts its errors into a list
+    return None if document is None else error_of_answer(document)
+
+
+def error_of_answer(document: dict[str, Any]) -> str | None:
+    """Return the code of the error that a whole answer is, None if it is an ordinary one.
+
+    Beside the forms of `maybe_error`: what has no member of the API's answers,
+    and a word of an error in its place.
+    """
+    usage = document.get("usage")
+    if isinstance(usage, dict) and any(usage.values()):
+        return None
+    code = maybe_error(document)
+    return code if code is not None or any(map(document.get, _ANSWERS)) else _foreign_error(document)
+
+
+def _foreign_error(document: dict[str, Any]) -> str | None:
+    """Return the code of an error in the form of a server's own API: MiniMax, Baidu, Cloudflare, Zhipu."""
+    base, errors = document.get("base_resp"), document.get("errors")
+    error: Any = None
+    if isinstance(base, dict) and base.get("status_code"):
+        error = {"code": base["status_code"]}
+    elif "object" in document:
+        return None
+    elif document.get("error_code"):
+        error = {"code": document["error_code"]}
+    elif isinstance(errors, list) and errors:
+        error = errors[0]
+    elif document.get("success") is False:
+        error = document
+    return maybe_error({"error": error})
 
 
 def error_of_failed_response(body: bytes) -> str | None:

@@ -650,6 +650,11 @@ for step in (1, 1000, 1 << 20):
     case("wire.first_events:FirstEvents", *STREAMS, rep(b": a\n\n"), call=fed(lambda c: c(), step))
 case("wire.first_events:FirstEvents", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
 case(
+    "wire.first_events:error_of_answer",
+    *JSONS,
+    call=lambda f, v: f({"errors": [v.decode("latin-1")], "code": v.decode("latin-1")}),
+)
+case(
     "wire.first_events:maybe_error",
     *DOCUMENTS,
     lambda n: {"error": {"code": "\n" * n}},
@@ -1125,6 +1130,7 @@ case("policies.fences.named_models:models_in", *NAMING, call=outlined)
 case("policies.fences.named_models:unmeasured_param", *NAMING, call=outlined)
 case("policies.fences.named_models:top_level_models", *NAMING)
 case("policies.fences.named_models:top_level_values", *NAMING, call=lambda f, body: f(body, "input_file_id"))
+case("wire.documents:maybe_only_object", *JSONS, rep(b"[", b"{},", b"{}]"))
 case("wire.documents:as_one_line", rep(b"[", b'{"error":'), rep(b"\n", b'{"error":{}', b"}"))
 case("policies.fences.object_ids:ids_in_body", *NAMING)
 case("policies.fences.object_ids:ids_made", *NAMING)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...wire.body_headers import EVENT_STREAM, JSON, is_event_stream
 from ...wire.documents import maybe_object
-from ...wire.first_events import error_of_event, maybe_error
+from ...wire.first_events import error_of_answer, error_of_document, error_of_event, maybe_error
 from ...wire.sse import SSEDecoder, begins_stream
 
 _finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
@@ -20,7 +20,9 @@ _DOCUMENT_LIMIT_BYTES = 1024 * 1024
 """A larger document counts as an answer if it ends like one; it is not decoded."""
 _CLOSED_BY = {b"{": b"}", b"[": b"]"}
 _ANSWERS = frozenset(("choices", "data", "output", "object", "id"))
-"""An answer with a `detail`, as web frameworks send errors, must have one of these members, else it is an error."""
+"""An answer with one of _MESSAGES must have one of these members, else it is an error."""
+_MESSAGES = frozenset(("detail", "message", "msg"))
+"""Where web frameworks and gateways say what is wrong."""
 
 
 def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
@@ -54,12 +56,16 @@ def _is_unfit_document(body: bytes, announced: bool) -> bool:
         return True
     if not announced and last not in (b"}", b"]"):
         return True
-    if first != b"{" or len(body) > _DOCUMENT_LIMIT_BYTES:
+    if len(body) > _DOCUMENT_LIMIT_BYTES:
         return False
+    if first != b"{":
+        return error_of_document(body) is not None
     members = maybe_object(body)
     if members is None:
         return True
-    return maybe_error(members) is not None or _is_empty(members) or _is_foreign(members)
+    if maybe_error(members) is not None or error_of_answer(members) is not None:
+        return True
+    return _is_empty(members) or _is_foreign(members)
 
 
 def _is_empty(members: dict[str, Any]) -> bool:
@@ -74,7 +80,7 @@ def _is_empty(members: dict[str, Any]) -> bool:
 
 
 def _is_foreign(members: dict[str, Any]) -> bool:
-    return "detail" in members and _ANSWERS.isdisjoint(members)
+    return not _MESSAGES.isdisjoint(members) and _ANSWERS.isdisjoint(members)
 
 
 def _is_unfinished(stream: bytes) -> bool:

@@ -276,9 +276,10 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool
         or not 200 <= response.status < 300
     ):
         return False
-    exchange.usage = usage_of_document(arrived)
-    if exchange.usage is None:
-        return False
+    usage = usage_of_document(arrived)
+    if usage is None or not (usage.input_tokens or usage.output_tokens or usage.kinds):
+        return False  # one that counts nothing may stand beside an error
+    exchange.usage = usage
     note_document(arrived, wants_model, exchange.note_labels)
     if exchange.endpoint == "responses" and (code := error_of_failed_response(arrived)) is not None:
         exchange.note_later_error(code)

@@ -458,6 +458,22 @@ def test_an_error_that_comes_behind_its_head_is_one(kind, asked):
     assert (exchange.outcome, exchange.error_code, exchange.usage) == (Outcome.UPSTREAM_ERROR, "502", None)
 
 
+@pytest.mark.parametrize("asked", [b'{"model":"m"}', BODY])
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (b'[{"error":{"code":503,"status":"UNAVAILABLE"}}]', "503"),
+        (b'{"choices":null,"usage":{"total_tokens":0},"base_resp":{"status_code":1008}}', "1008"),
+    ],
+)
+def test_an_error_in_a_form_of_a_servers_own_is_one(document, code, asked):
+    """Gemini's stand in a list, MiniMax' beside a usage of nothing: both were complete answers."""
+    request = make_request(asked)
+    assert ask(request, Upstream((200, [JSON], KnownBody(document)))) == document
+    exchange = request.exchange
+    assert (exchange.outcome, exchange.error_code) == (Outcome.UPSTREAM_ERROR, code)
+
+
 @pytest.mark.parametrize("kind", [KnownBody, UnknownBody])
 def test_a_long_document_is_no_error(kind):
     """Of an answer only the beginning is held."""
