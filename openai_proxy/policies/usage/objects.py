@@ -13,6 +13,8 @@ _MOST_TOKENS = 1 << 53
 BYTES_PER_TOKEN = 4
 """Of text, in estimates."""
 _USAGE = b'"usage":'
+_CACHED_BESIDE = frozenset(("prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"))
+"""Where DeepSeek, Moonshot and Databricks have the cached tokens."""
 
 
 def _count(value: Any) -> int | None:
@@ -54,7 +56,7 @@ def maybe_usage(usage: Any) -> Usage | None:
         made = total - given
     read = get("prompt_tokens_details") or get("input_tokens_details") or get("input_token_details")
     written = get("completion_tokens_details") or get("output_tokens_details") or get("output_token_details")
-    if not read and not written and "prompt_cache_hit_tokens" not in usage and "cached_tokens" not in usage:
+    if not read and not written and _CACHED_BESIDE.isdisjoint(usage):
         return Usage(given, made)
     return Usage(
         given,
@@ -66,8 +68,12 @@ def maybe_usage(usage: Any) -> Usage | None:
 
 
 def _cached_beside(usage: dict[str, Any], given: int) -> int:
-    """Return the cached tokens of a usage that has no details of its input (DeepSeek, Moonshot)."""
-    return min(_detail(usage, "prompt_cache_hit_tokens") or _detail(usage, "cached_tokens"), given)
+    """Return the cached tokens of a usage that has no details of its input."""
+    cached = _detail(usage, "prompt_cache_hit_tokens") or _detail(usage, "cached_tokens")
+    if cached:
+        return min(cached, given)
+    read = _detail(usage, "cache_read_input_tokens")  # at Anthropic itself no part of `input_tokens`
+    return read if "prompt_tokens" in usage and read <= given else 0
 
 
 def _without_counts(usage: dict[str, Any], total: Any) -> Usage | None:

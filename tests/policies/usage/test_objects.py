@@ -50,6 +50,10 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
         ),
         ({"prompt_tokens": 9, "completion_tokens": 7, "cached_tokens": 6}, Usage(9, 7, 6)),
         ({"prompt_tokens": 9, "completion_tokens": 7, "cached_tokens": 600}, Usage(9, 7, 9)),
+        ({"prompt_tokens": 9, "completion_tokens": 7, "cache_read_input_tokens": 6}, Usage(9, 7, 6)),
+        ({"prompt_tokens": 9, "completion_tokens": 7, "cache_read_input_tokens": 10}, Usage(9, 7)),
+        ({"input_tokens": 9, "output_tokens": 7, "cache_read_input_tokens": 6}, Usage(9, 7)),
+        ({"prompt_tokens": 9, "completion_tokens": 7, "cache_read_input_tokens": None}, Usage(9, 7)),
         (
             {"prompt_tokens": 9, "prompt_cache_hit_tokens": 6, "prompt_tokens_details": {"cached_tokens": 6}},
             Usage(9, 0, 6),
