@@ -163,7 +163,8 @@ def charged_usd(exchange: Exchange, reserved_usd: float, plain_usd: float = 0.0)
       reasoning.
     - For usage of which a part or the service tier has no price, the larger of
       `plain_usd` and the reservation, if there is a `plain_usd`.
-    - Nothing for an answer from the cache, an error before any answer, usage of
+    - Nothing for an answer from the cache, a redirect, an error before any
+      answer, usage of
       a model without a price, and a request that reached no upstream.
     - Otherwise (the client left or a timeout expired before the answer) the
       reservation.
@@ -176,6 +177,6 @@ def charged_usd(exchange: Exchange, reserved_usd: float, plain_usd: float = 0.0)
     if usage is not None:
         return max(plain_usd, reserved_usd) if plain_usd > 0.0 else 0.0
     if exchange.status is not None and (exchange.error_code is None or exchange.is_error_in_stream):
-        return reserved_usd if exchange.status < 400 else 0.0
+        return reserved_usd if exchange.status < 300 else 0.0
     unanswered = exchange.outcome in ABANDONED or exchange.outcome is Outcome.TIMEOUT
     return reserved_usd if unanswered and exchange.attempts else 0.0

@@ -210,6 +210,7 @@ def test_a_call_that_outlives_its_client_is_settled_when_it_ends():
         ({"status": 101}, Outcome.COMPLETE, 2.0),
         ({"status": 500}, Outcome.COMPLETE, 0.0),
         ({"status": 429}, Outcome.COMPLETE, 0.0),
+        ({"status": 307}, Outcome.COMPLETE, 0.0),
         ({"status": 502, "error_code": "upstream_unreachable"}, Outcome.UPSTREAM_ERROR, 0.0),
         ({"status": 200, "error_code": "502", "is_error_in_stream": True}, Outcome.COMPLETE, 2.0),
         ({"status": 504, "error_code": "upstream_timeout"}, Outcome.TIMEOUT, 2.0),
