@@ -35,9 +35,10 @@ class FirstEvents:
     """Read the beginning of an event stream as it comes, in any known content coding.
 
     `feed` until `decided`; then `error` is the error's code, or None for a
-    stream that begins with content. `seen`: an event has come, whatever it
-    contains. Events without content (a role, `response.created`) leave it
-    undecided. Holds at most LIMIT_BYTES.
+    stream that begins with content, or with an error that reports a usage: it
+    has a cost. `seen`: an event has come, whatever it contains. Events without
+    content (a role, `response.created`) leave it undecided. Holds at most
+    LIMIT_BYTES.
     """
 
     __slots__ = ("_decoder", "_events", "_left", "decided", "error", "seen")
@@ -95,8 +96,10 @@ class FirstEvents:
         if document is None:
             self.decided = True
             return
-        self.error = maybe_error(document, block.data is None or is_named_error(block.raw))
-        self.decided = self.error is not None or _says_something(document)
+        error = maybe_error(document, block.data is None or is_named_error(block.raw))
+        self.decided = error is not None or _says_something(document)
+        if not _has_cost(document):
+            self.error = error
 
 
 def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
@@ -209,6 +212,13 @@ def error_of_failed_response(body: bytes) -> str | None:
     """Return the code of the error with which a whole answer of the Responses API failed half-way, else None."""
     document = maybe_object(body) if b'"failed"' in body else None
     return maybe_error(document) if document is not None and document.get("status") == "failed" else None
+
+
+def _has_cost(event: dict[str, Any]) -> bool:
+    """Return whether an event reports that something was used: a response that fails in the end was written."""
+    response = event.get("response")
+    usage = (response if isinstance(response, dict) else event).get("usage")
+    return isinstance(usage, dict) and any(isinstance(used, int) and used > 0 for used in usage.values())
 
 
 def _says_something(event: dict[str, Any]) -> bool:

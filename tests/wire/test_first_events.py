@@ -123,3 +123,19 @@ def test_documents(body, code):
     """A short answer that is an error, plain or compressed."""
     assert error_of_document(body) == code
     assert error_of_document(gzip.compress(body), b"gzip") == code
+
+
+@pytest.mark.parametrize(
+    ("usage", "error"),
+    [
+        (b'{"input_tokens":7,"output_tokens":0}', None),
+        (b'{"input_tokens":0,"output_tokens":0}', "server_error"),
+        (b"null", "server_error"),
+    ],
+)
+def test_what_has_cost_something_is_no_failure_from_the_beginning(usage, error):
+    """A response that failed in the end was written, though all of it came in one read."""
+    events = FirstEvents()
+    failed = b'{"type":"response.failed","response":{"error":{"code":"server_error"},"usage":%b}}' % usage
+    events.feed(b'data: {"type":"response.created"}\n\ndata: ' + failed + b"\n\n")
+    assert (events.decided, events.error) == (True, error)

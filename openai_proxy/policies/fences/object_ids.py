@@ -86,6 +86,8 @@ _NAMES_OF = {
 """Further members that refer, by the family of the endpoint: elsewhere such words are other programs' own."""
 _AS_OBJECTS = frozenset(("video", "voice"))
 """Members that refer by an object with an `id`; as a string they are an address, or the name of a built-in voice."""
+_LABELS = frozenset(("metadata", "client_metadata", "attributes"))
+"""Members whose own members have names that the client chooses; their strings refer to nothing."""
 _NO_WORD = re.compile(r"\W+")
 _SEPARATORS = re.compile(r"[,;\s]+")
 _OF_TYPE = ("item_reference", "file_id")
@@ -166,7 +168,9 @@ def references_in_body(text: bytes, endpoint: str = "") -> dict[str, str]:
                 found.update(dict.fromkeys(_ids(inner), name))
             elif by_type and folded == "id" and isinstance(inner, str):
                 found[inner] = name
-            if isinstance(inner, list):
+            if folded in _LABELS and type(inner) is _Members:
+                waiting.extend(each for _, each in inner if isinstance(each, list))
+            elif isinstance(inner, list):
                 waiting.append(inner)
     return found
 

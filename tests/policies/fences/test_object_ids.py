@@ -69,6 +69,9 @@ def test_the_object_of_a_path(target, expected):
         ({"container": "cntr_1", "assistant_id": "a", "thread_id": "t"}, ["cntr_1", "a", "t"]),
         ({"input": 'say "file_id": "f"'}, []),
         ({"tools": [{"parameters": {"properties": {"file_id": {"type": "string"}}}}]}, []),
+        ({"metadata": {"conversation_id": "c"}, "client_metadata": {"thread_id": "t"}}, []),
+        ({"file_id": "f", "attributes": {"file_id": "a", "video": [{"file_id": "g"}]}}, ["f", "g"]),
+        ({"metadata": [{"file_id": "f"}]}, ["f"]),
         ({"input": "x"}, []),
     ],
 )

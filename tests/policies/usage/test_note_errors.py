@@ -99,6 +99,7 @@ SAID = b'data: {"type":"response.output_text.delta","delta":"x"}\n\n'
         ("chat/completions", GOOD * 3 + LATER + b"data: [DONE]\n\n", "502"),
         ("chat/completions", GOOD * 3 + LATER[:-2] + b"\n\n", "502"),
         ("responses", SAID * 2 + FAILED, "server_error"),
+        ("responses", FAILED, "server_error"),
         (
             "responses",
             SAID + b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded"}\n\n',
