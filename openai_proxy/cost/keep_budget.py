@@ -164,8 +164,8 @@ def charged_usd(exchange: Exchange, reserved_usd: float, plain_usd: float = 0.0)
     - For usage of which a part or the service tier has no price, the larger of
       `plain_usd` and the reservation, if there is a `plain_usd`.
     - Nothing for an answer from the cache, a redirect, an error before any
-      answer, usage of
-      a model without a price, and a request that reached no upstream.
+      answer, usage of a model without a price, and a request that reached no
+      upstream.
     - Otherwise (the client left or a timeout expired before the answer) the
       reservation.
     """

@@ -123,9 +123,7 @@ def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> N
     _check_version(version)
     for statement in schema.split(";"):
         connection.execute(statement)
-    if (
-        version != VERSION
-    ):  # else nothing is written, and processes that start together wait for one write, not for all
+    if version != VERSION:  # else nothing is written, and no process that starts waits for all others
         connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
 
