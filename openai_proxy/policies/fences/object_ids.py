@@ -207,7 +207,9 @@ def is_reference(field: str, endpoint: str = "") -> bool:
     words = [word for word in _NO_WORD.split(field) if word]
     while words and (words[-1] == "id" or words[-1].isdigit()):
         words.pop()
-    return bool(words) and words[-1] != "voice" and _refers(words[-1], _further_names(endpoint))
+    if not words or words[-1] == "voice" or (len(words) > 1 and words[-2] in _LABELS):
+        return False
+    return _refers(words[-1], _further_names(endpoint))
 
 
 def ids_in_field(value: str) -> list[str]:

@@ -5,7 +5,7 @@ Runs after the body has been read; a refusal counts against no limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -103,10 +103,10 @@ class OwnObjects:
         endpoint = request.endpoint
         in_path = id_in_path(request.target, endpoint)
         used = [] if in_path is None else [in_path]
-        calls = calls_in_query(request.target) if request.upgrade else []
+        calls = set(calls_in_query(request.target) if request.upgrade else ())
         if collection_of(endpoint) in TAKEN:
-            calls += used
-        used += [name for name in calls if name not in used]
+            calls.update(used)
+        used += sorted(calls.difference(used))
         if request.document is not None:
             used += ids_in_body(request.json, endpoint)
             if filters_stored(endpoint, request.json):
@@ -138,7 +138,7 @@ class OwnObjects:
 
     # ---- what a request names
 
-    async def _check(self, names: Sequence[str], owner: str, endpoint: str, calls: Sequence[str]) -> None:
+    async def _check(self, names: Sequence[str], owner: str, endpoint: str, calls: Set[str]) -> None:
         """Raise NoSuchObject for what belongs to others, or to nobody; `calls` may belong to nobody yet."""
         owners = await self._find(names[:_MOST_IDS])
         for at, name in enumerate(names):

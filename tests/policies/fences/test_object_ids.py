@@ -85,7 +85,8 @@ def test_the_objects_of_a_body(document, expected):
     [
         ("file_id", True), ("video[id]", True), ("video", True), ("image[][file_id]", True), ("file_ids[0]", True),
         ("tool_resources.file_ids", True), ("file", False), ("id", False), ("", False), ("prompt", False),
-        ("video_size", False),
+        ("video_size", False), ("metadata[conversation_id]", False), ("attributes.video[id]", False),
+        ("metadata[x][file_id]", True),
     ],
 )  # fmt: skip
 def test_the_fields_of_a_form_that_refer(field, expected):
