@@ -184,8 +184,7 @@ def error_of_answer(document: dict[str, Any]) -> str | None:
     Beside the forms of `maybe_error`: what has no member of the API's answers,
     and a word of an error in its place.
     """
-    usage = document.get("usage")
-    if isinstance(usage, dict) and any(usage.values()):
+    if _has_cost(document):
         return None
     code = maybe_error(document)
     return code if code is not None or any(map(document.get, _ANSWERS)) else _foreign_error(document)
@@ -214,11 +213,13 @@ def error_of_failed_response(body: bytes) -> str | None:
     return maybe_error(document) if document is not None and document.get("status") == "failed" else None
 
 
-def _has_cost(event: dict[str, Any]) -> bool:
-    """Return whether an event reports that something was used: a response that fails in the end was written."""
-    response = event.get("response")
-    usage = (response if isinstance(response, dict) else event).get("usage")
-    return isinstance(usage, dict) and any(isinstance(used, int) and used > 0 for used in usage.values())
+def _has_cost(document: dict[str, Any]) -> bool:
+    """Return whether an event or answer reports that something was used: a response that fails in the end was written."""
+    response = document.get("response")
+    usage = (response if isinstance(response, dict) else document).get("usage")
+    return isinstance(usage, dict) and any(
+        isinstance(used, (int, float)) and used > 0 for used in usage.values()
+    )
 
 
 def _says_something(event: dict[str, Any]) -> bool:

@@ -116,6 +116,7 @@ def test_nothing_crashes_it(data, size):
         (b'{"object":"batch","errors":[{"code":1}]}', None),
         (b'{"data":[{}],"success":false}', None),
         (b'{"error_code":1,"usage":{"total_tokens":5}}', None),
+        (b'{"error_code":1,"usage":{"total_tokens":0,"details":{"cached_tokens":0}}}', "1"),
         (b"", None),
     ],
 )

@@ -188,3 +188,16 @@ def test_other_answers_are_not_watched(status, streaming):
     exchange, _ = run(fakes.Body(), STREAM, status=status, streaming=streaming)
     exchange.end(Outcome.COMPLETE, 1.0)
     assert exchange.outcome is Outcome.COMPLETE
+
+
+@pytest.mark.parametrize("before", [b"", SAID])
+def test_a_compressed_response_that_failed_in_the_end_is_paid(before):
+    """It comes in one read; its usage is what it reports."""
+    exchange, response = run(fakes.Body(), STREAM, (b"Content-Encoding", b"gzip"), endpoint="responses")
+    passed(response, gzip.compress(before + FAILED))
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code, exchange.usage) == (
+        Outcome.UPSTREAM_ERROR,
+        "server_error",
+        Usage(7, 9),
+    )
