@@ -1,0 +1,36 @@
+"""Peers and parts in memory for unit tests: nothing here waits, and nothing but SocketPair opens anything.
+
+What serves one room only stands in the folder of its tests.
+"""
+
+from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, read
+from fakes.downstream import Connection, Downstream
+from fakes.exchanges import JSON, UPGRADE, Recorder, chat_chunk, exchange, response
+from fakes.results import outcome_of, result_of, results_of, through
+from fakes.transports import Resolver, SocketPair, Transport
+
+__all__ = [
+    "DONE",
+    "JSON",
+    "UPGRADE",
+    "Answer",
+    "Body",
+    "Connection",
+    "Downstream",
+    "Far",
+    "Reader",
+    "Recorder",
+    "Resolver",
+    "Sink",
+    "SocketPair",
+    "Source",
+    "Transport",
+    "chat_chunk",
+    "exchange",
+    "outcome_of",
+    "read",
+    "response",
+    "result_of",
+    "results_of",
+    "through",
+]

@@ -1,0 +1,142 @@
+"""Bodies fed and ended by hand, and both of their ends: who writes them, and who reads."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+DONE = Failure(ResponseDone())
+
+
+class Body:
+    """A response body (messages.ResponseBody), fed and ended by hand."""
+
+    whole = None
+
+    def __init__(self, length=None):
+        self.length = length
+        self.protocol = None
+        self.discards = 0
+        self.paused = False
+
+    def deliverBody(self, protocol):
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
+    def discard(self):
+        self.discards += 1
+
+    def pauseProducing(self):
+        self.paused = True
+
+    def resumeProducing(self):
+        self.paused = False
+
+    def feed(self, *chunks):
+        for chunk in chunks:
+            self.protocol.dataReceived(chunk)
+
+    def end(self):
+        self.protocol.connectionLost(DONE)
+
+    def cut(self):
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+
+class Answer(Body):
+    """A body whose bytes are all there."""
+
+    def __init__(self, data):
+        super().__init__(len(data))
+        self.data = data
+
+    def deliverBody(self, protocol):
+        super().deliverBody(protocol)
+        self.feed(self.data)
+        self.end()
+
+
+class Far(Body):
+    """The upstream's side of a tunnel: a body that can also be written to."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = []
+        self.producer = None
+        self.closed = False
+
+    def write(self, data):
+        self.written.append(data)
+
+    def registerProducer(self, producer, streaming):
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self):
+        self.producer = None
+
+    def loseConnection(self):
+        self.closed = True
+
+    def end(self, error):
+        self.protocol.connectionLost(Failure(error))
+
+
+class Source:
+    """The channel's part in a request's body: whether it is held back, how often it was, and 100 Continue."""
+
+    def __init__(self):
+        self.held = False
+        self.holds = 0
+        self.wanted = False
+
+    def hold_body(self):
+        self.held = True
+        self.holds += 1
+
+    def release_body(self):
+        self.held = False
+
+    def want_body(self):
+        self.wanted = True
+
+
+class Sink:
+    """The upstream's part in a request's body: `data` is what was written."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+
+class Reader:
+    """What a client receives of a body: `data`, and why it ended: `reason`, and `end`, the class of that."""
+
+    def __init__(self):
+        self.data = b""
+        self.end = self.reason = None
+
+    def makeConnection(self, transport):
+        self.transport = transport
+
+    def dataReceived(self, data):
+        assert self.end is None
+        self.data += data
+
+    def connectionLost(self, reason):
+        assert self.end is None
+        self.end, self.reason = reason.type, reason.value
+
+
+def read(response):
+    """Return the whole body that a client receives of a ProxyResponse, after its filters."""
+    reader = Reader()
+    response.body.deliverBody(reader)
+    assert reader.end is ResponseDone
+    data = reader.data
+    for each in response.filters:
+        data = each.feed(data) + each.finish()
+    return data

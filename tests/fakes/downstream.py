@@ -1,0 +1,79 @@
+"""A whole downstream edge in memory, and the connections of its clients."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from fakes.exchanges import Recorder
+from fakes.transports import Transport
+from openai_proxy.downstream.contract import DownstreamLimits
+from openai_proxy.downstream.proxy import ProxyResource
+from openai_proxy.downstream.site import ProxySite, Root
+from openai_proxy.pages.pages import JSONPage
+
+
+class Downstream:
+    """A whole downstream edge in memory: site, resource tree and clock.
+
+    `forward` is what answers the API; `published` the ended exchanges.
+    """
+
+    def __init__(self, forward=None, in_flight=None, connections=1000, **limits):
+        self.clock = Clock()
+        self.forward = forward or Recorder()
+        self.published = []
+        self.api = ProxyResource(self.forward, in_flight)
+        root = Root(self.api)
+        root.putChild(b"", JSONPage(lambda: (200, {"service": "test"})))
+        root.putChild(b"health", JSONPage(lambda: (200, {"status": "healthy"})))
+        self.site = ProxySite(
+            root,
+            self.clock,
+            DownstreamLimits(**limits),
+            self.published.append,
+            b"openai-proxy",
+            self.clock.seconds,
+            connections,
+        )
+        self.site.startFactory()
+
+    def connect(self):
+        return Connection(self.site.buildProtocol(None), self.clock)
+
+    @property
+    def outcomes(self):
+        return [ended.outcome.value for ended in self.published]
+
+    def advance(self, seconds):
+        """Let time pass, a quarter of a second at a time, as the sweeper sees it."""
+        self.clock.pump([0.25] * int(seconds * 4))
+
+
+class Connection:
+    """One client's connection to a Downstream."""
+
+    def __init__(self, channel, clock):
+        self.channel = channel
+        self.transport = Transport()
+        self._clock = clock
+        self._lost = False
+        channel.makeConnection(self.transport)
+
+    def send(self, *pieces):
+        """Send each piece as one read; returns what came back since the last call."""
+        for piece in pieces:
+            if self.transport.ended is None:
+                self.channel.dataReceived(piece)
+        return self.transport.take()
+
+    def lose(self, reason=None):
+        """Tell the channel that the client is gone."""
+        if not self._lost:
+            self._lost = True
+            self.channel.connectionLost(Failure(reason or ConnectionDone()))
+
+    @property
+    def ended(self):
+        return self.transport.ended

@@ -1,0 +1,54 @@
+"""Exchanges, requests and responses by hand, and what stages stand around: a `forward`."""
+
+from __future__ import annotations
+
+from fakes.bodies import Answer
+from openai_proxy.exchange.messages import ProxyResponse
+from openai_proxy.exchange.record import Exchange
+
+JSON = (b"Content-Type", b"application/json")
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def exchange(**fields):
+    """Return a running exchange that started at 0."""
+    return Exchange(started=0.0, timestamp=0.0, **{"method": "POST", "path": "/v1/x", **fields})
+
+
+def response(body, *headers, status=200, reason=b"OK"):
+    """Return a ProxyResponse; its Content-Length follows from the body."""
+    length = [] if body.length is None else [(b"Content-Length", b"%d" % body.length)]
+    return ProxyResponse(status, reason, [*headers, *length], body)
+
+
+def chat_chunk(delta, finish=None, index=0, **more):
+    """Return a chunk of a chat's stream; a delta that is a string is its content."""
+    if isinstance(delta, str):
+        delta = {"content": delta}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
+        **more,
+    }
+
+
+class Recorder:
+    """The innermost `forward`: keeps each request, answers `ok` once its body is whole."""
+
+    def __init__(self):
+        self.requests = []
+        self.bodies = []
+
+    async def __call__(self, request):
+        self.requests.append(request)
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            body = await body.read(1 << 30)
+        self.bodies.append(body or b"")
+        return response(Answer(b"ok"))
