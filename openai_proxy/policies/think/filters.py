@@ -15,16 +15,15 @@ from ...exchange.buffered_bytes import Lease
 from ...wire.documents import maybe_object
 from ...wire.json_edits import splice
 from ...wire.sse import SSEBlock, SSEDecoder, with_data
+from .added_events import choice_chunk, lists_json
 from .log_probabilities import LocatedTokens, Members, Path, TokenLists, chat_tokens, legacy_tokens
 from .responses import ResponseStream
 from .rewrite import (
     TextField,
-    choice_chunk,
     content_fields,
     document_edits,
     edits_of,
     encode_text,
-    lists_json,
     merge,
     with_thoughts,
 )

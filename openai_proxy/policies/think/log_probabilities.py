@@ -1,7 +1,7 @@
 """Keep the log probabilities of a text's tokens only if their text is visible.
 
 Tokens are aligned with the text by their bytes. Pure; used by
-`think_rewrite` and `think_texts`.
+`rewrite` and `texts`.
 """
 
 from __future__ import annotations

@@ -14,20 +14,16 @@ from attrs import define, field
 
 from ...wire.json_edits import Edit, replace_members, splice
 from ...wire.sse import with_data
+from .added_events import REASONING, encode_event, reasoning_id, reasoning_item, text_delta
 from .log_probabilities import LocatedTokens, Members, TokenLists, response_tokens
 from .rewrite import (
-    REASONING,
     edits_of,
-    encode_event,
     encode_text,
     item_edits,
     merge,
     ordered_thoughts,
-    reasoning_id,
-    reasoning_item,
     response_texts,
     snapshot_texts,
-    text_delta,
     whole_text_members,
 )
 from .texts import Fed, Held, Key, Texts, envelope, key_of

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
+from .added_events import REASONING
 from .log_probabilities import LocatedTokens, Token, TokenLists, TokenQueue, text_bytes
-from .rewrite import REASONING
 from .splitter import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
 
 Key: TypeAlias = tuple[str, ...]
