@@ -92,6 +92,7 @@ EXEMPT = {
     "policies.think.splitter:joined": "joins pieces",
     "policies.think.log_probabilities:TokenLists": "names members and joins tokens",
     "policies.think.added_events:(choice_chunk|text_delta|encode_event|encode_item|reasoning_item|reasoning_id|lists_json)": "renders one event or item of a few members",
+    "policies.think.event_numbers:EventNumbers": "driven by ResponseStream; at most MOST_ITEMS items are inserted",
     "policies.think.rewrite:with_thoughts": "renders one event or item of a few members",
     "policies.think.texts:(key_of|envelope)": "keeps short members of one event",
     "policies.limits.token_bucket:.*": "counts",

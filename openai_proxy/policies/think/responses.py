@@ -7,14 +7,14 @@ ones come after it. Pure; used by `filters`.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from typing import Any
 
 from attrs import define, field
 
-from ...wire.json_edits import Edit, replace_members, splice
+from ...wire.json_edits import Edit, splice
 from ...wire.sse import with_data
-from .added_events import REASONING, encode_event, reasoning_id, reasoning_item, text_delta
+from .added_events import REASONING, reasoning_id, reasoning_item, text_delta
+from .event_numbers import EventNumbers
 from .log_probabilities import LocatedTokens, Members, TokenLists, response_tokens
 from .rewrite import (
     edits_of,
@@ -31,7 +31,6 @@ from .texts import Fed, Held, Key, Texts, envelope, key_of
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _DELTA = "response.output_text.delta"
 _BEGINS = ("response.output_item.added", "response.content_part.added")
-_MOST_ITEMS = 4096
 _WAITING_BYTES = 64 * 1024
 """A message that begins with more bytes than this before any text is passed on."""
 _THOUGHT_CHARS = 4 * 1024 * 1024
@@ -67,23 +66,19 @@ class ResponseStream:
         self._later: dict[int, list[str]] = {}
         """Thoughts between the texts of messages, by output index."""
         self._later_chars = 0
-        self._inserted: list[int] = []
-        """The output indexes from which on one more item comes before, in order."""
-        self._renumbers = False
-        self._last: int | None = None
-        """The sequence number of the last event."""
+        self._numbers = EventNumbers()
 
     @property
     def busy(self) -> bool:
         """Whether each event must be looked at."""
-        return self._renumbers or self._message is not None or bool(self._later)
+        return self._numbers.changes or self._message is not None or bool(self._later)
 
     def event(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
         """Return what is sent for one event, `raw`, with this data."""
         kind = event.get("type")
         number = event.get("sequence_number")
-        if isinstance(number, int) and not (self._renumbers or self._waiting):
-            self._last = number - 1
+        if isinstance(number, int) and not (self._numbers.changes or self._waiting):
+            self._numbers.precede(number)
         if kind == _DELTA and isinstance(event.get("delta"), str):
             return self._delta(raw, data, event)
         out = self._before(kind, event)
@@ -92,7 +87,7 @@ class ResponseStream:
             return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
         if self._waiting:  # this event overtakes the waiting ones
             self._renumber()
-        out += self._pass(*self._snapshot(raw, data, event), event)
+        out += self._numbers.passed(*self._snapshot(raw, data, event), event)
         if kind == "response.output_item.done" and isinstance(event.get("output_index"), int):
             out += self._send_later(event["output_index"], event)
         return out
@@ -111,7 +106,7 @@ class ResponseStream:
         out = b""
         if self._shows and isinstance(index, int) and index != self._message:
             out = self._flush()
-            if not part and self._texts.is_new(key) and len(self._inserted) < _MOST_ITEMS:
+            if not part and self._texts.is_new(key) and not self._numbers.is_full:
                 self._message = index
         lists = response_tokens((), event, text)
         located = LocatedTokens(data, [lists])
@@ -120,13 +115,13 @@ class ResponseStream:
             self._texts.sources[key] = Held(envelope(event), lists=lists)
         raw, data = _changed(raw, data, text, fed, lists, located)
         if not self._shows:
-            return self._pass(raw, data, event)
+            return self._numbers.passed(raw, data, event)
         if self._message is None or part:
             self._think_later(index, fed)
-            return out + self._pass(raw, data, event)
+            return out + self._numbers.passed(raw, data, event)
         out += self._think(fed, event)
         if self._texts.is_answering(key):
-            return out + self._flush() + self._pass(raw, data, event)
+            return out + self._flush() + self._numbers.passed(raw, data, event)
         self._wait(raw, data, event, emptied=bool(text) and not fed.visible[0])
         return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
 
@@ -159,8 +154,8 @@ class ResponseStream:
         event = text_delta(source, _visible(fed), tokens)
         self._renumber()
         if isinstance(index := event.get("output_index"), int):
-            event["output_index"] = self._mapped(index)
-        return out + self._own(event)
+            event["output_index"] = self._numbers.mapped(index)
+        return out + self._numbers.added(event)
 
     def _snapshot(self, raw: bytes, data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes]:
         """Return an event that repeats whole texts, and its data, without their thoughts."""
@@ -189,7 +184,7 @@ class ResponseStream:
             item = event.get("item")
             if not isinstance(item, dict) or item.get("type") != "message" or item.get("content"):
                 return False
-            if len(self._inserted) >= _MOST_ITEMS:
+            if self._numbers.is_full:
                 return False
             self._message = index
         return self._message == index
@@ -211,9 +206,10 @@ class ResponseStream:
             if reasoning is None:
                 assert self._message is not None
                 reasoning = self._reasoning = _Reasoning(
-                    reasoning_id(source.get("item_id") or self._waiting_id()), self._mapped(self._message)
+                    reasoning_id(source.get("item_id") or self._waiting_id()),
+                    self._numbers.mapped(self._message),
                 )
-                insort(self._inserted, self._message)
+                self._numbers.insert(self._message)
                 out += self._begin(reasoning)
             out += self._say(reasoning, text)
         return out
@@ -235,18 +231,18 @@ class ResponseStream:
         """Send the thoughts between the texts of a message that has ended."""
         text = "".join(self._later.pop(index, ()))
         self._later_chars -= len(text)
-        if not text or len(self._inserted) >= _MOST_ITEMS:
+        if not text or self._numbers.is_full:
             return b""
         item = event.get("item")
         message_id = item.get("id") if isinstance(item, dict) else None
-        reasoning = _Reasoning(reasoning_id(message_id, later=True), self._mapped(index) + 1)
-        insort(self._inserted, index + 1)
+        reasoning = _Reasoning(reasoning_id(message_id, later=True), self._numbers.mapped(index) + 1)
+        self._numbers.insert(index + 1)
         return self._begin(reasoning) + self._say(reasoning, text) + self._finish(reasoning)
 
     def _begin(self, reasoning: _Reasoning) -> bytes:
         self._renumber()
         item = reasoning_item(reasoning.item_id, None)
-        added = self._own(
+        added = self._numbers.added(
             {"type": "response.output_item.added", "output_index": reasoning.output_index, "item": item}
         )
         # SDKs put deltas into a part that has begun
@@ -263,12 +259,12 @@ class ResponseStream:
         done = self._text_event("reasoning_text.done", reasoning, {"text": text})
         done += self._text_event("content_part.done", reasoning, {"part": _part(text)})
         item = reasoning_item(reasoning.item_id, text)
-        return done + self._own(
+        return done + self._numbers.added(
             {"type": "response.output_item.done", "output_index": reasoning.output_index, "item": item}
         )
 
     def _text_event(self, kind: str, reasoning: _Reasoning, members: dict[str, Any]) -> bytes:
-        return self._own(
+        return self._numbers.added(
             {
                 "type": f"response.{kind}",
                 "item_id": reasoning.item_id,
@@ -281,10 +277,9 @@ class ResponseStream:
     # ---- events out
 
     def _renumber(self) -> None:
-        if self._waiting and not self._renumbers:
-            first = self._waiting[0][2].get("sequence_number")
-            self._last = first - 1 if isinstance(first, int) else None
-        self._renumbers = True
+        if self._waiting and not self._numbers.changes:
+            self._numbers.precede(self._waiting[0][2].get("sequence_number"))
+        self._numbers.changes = True
 
     def _flush(self) -> bytes:
         """Return the held beginning of a message, after its thoughts, because another event comes now."""
@@ -294,35 +289,8 @@ class ResponseStream:
         out = [self._finish(reasoning)] if reasoning is not None else []
         for raw, data, event, emptied in waiting:
             if not (emptied and reasoning is not None):
-                out.append(self._pass(raw, data, event))
+                out.append(self._numbers.passed(raw, data, event))
         return b"".join(out)
-
-    def _mapped(self, index: int) -> int:
-        """Return the new output index of an item."""
-        return index + bisect_right(self._inserted, index)
-
-    def _own(self, event: dict[str, Any]) -> bytes:
-        if self._last is not None:
-            self._last += 1
-            event["sequence_number"] = self._last
-        return encode_event(event)
-
-    def _pass(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
-        """Return an event with this data, with its new numbers."""
-        numbers: dict[str, bytes] = {}
-        index, number = event.get("output_index"), event.get("sequence_number")
-        if isinstance(index, int) and self._mapped(index) != index:
-            numbers["output_index"] = b"%d" % self._mapped(index)
-        if isinstance(number, int):
-            if self._renumbers and self._last is not None:
-                self._last += 1
-            else:
-                self._last = number
-            if self._last != number:
-                numbers["sequence_number"] = b"%d" % self._last
-        if numbers:
-            return with_data(raw, replace_members(data, numbers, event))
-        return raw
 
 
 def _part(text: str) -> dict[str, str]:
