@@ -1,4 +1,4 @@
-"""Readers from other processes or configurations that share the answer of a call: see `single_flight`."""
+"""Readers from other processes or configurations that share the answer of a call: see `flight`."""
 
 from __future__ import annotations
 

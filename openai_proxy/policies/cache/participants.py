@@ -1,4 +1,4 @@
-"""The results for requests that share one upstream call: see `single_flight`."""
+"""The results for requests that share one upstream call: see `flight`."""
 
 from __future__ import annotations
 
