@@ -4,14 +4,16 @@ What serves one room only stands in the folder of its tests.
 """
 
 from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, read
-from fakes.downstream import Connection, Downstream
+from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, parts
 from fakes.exchanges import JSON, UPGRADE, Recorder, chat_chunk, exchange, response
 from fakes.results import outcome_of, result_of, results_of, through
 from fakes.transports import Resolver, SocketPair, Transport
 
 __all__ = [
+    "ANYBODY",
     "DONE",
     "JSON",
+    "LOCAL",
     "UPGRADE",
     "Answer",
     "Body",
@@ -28,6 +30,7 @@ __all__ = [
     "chat_chunk",
     "exchange",
     "outcome_of",
+    "parts",
     "read",
     "response",
     "result_of",

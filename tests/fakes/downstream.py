@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -12,6 +13,17 @@ from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.downstream.proxy import ProxyResource
 from openai_proxy.downstream.site import ProxySite, Root
 from openai_proxy.pages.pages import JSONPage
+
+ANYBODY = IPv4Address("TCP", "192.168.1.1", 54321)
+LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
+
+
+def parts(response):
+    """Return the status, the headers by lower-case name and the body of a response as it was sent."""
+    head, _, body = response.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = {name.lower(): value for name, value in (line.split(b": ", 1) for line in lines)}
+    return int(status.split(b" ")[1]), headers, body
 
 
 class Downstream:
@@ -41,6 +53,19 @@ class Downstream:
 
     def connect(self):
         return Connection(self.site.buildProtocol(None), self.clock)
+
+    def request(self, target, *lines, method="GET", host="proxy.test", body=b"", peer=ANYBODY):
+        """Send a request over a connection of its own, which is returned before anything is read from it."""
+        connection = self.connect()
+        connection.transport.peerAddr = peer
+        length = [f"Content-Length: {len(body)}"] if body else []
+        head = [f"{method} {target} HTTP/1.1", f"Host: {host}", *lines, *length, "", ""]
+        connection.channel.dataReceived("\r\n".join(head).encode() + body)
+        return connection
+
+    def ask(self, target, *lines, **how):
+        """Send a request; return the status, the headers by lower-case name and the body of the response."""
+        return parts(self.request(target, *lines, **how).transport.take())
 
     @property
     def outcomes(self):

@@ -3,40 +3,32 @@
 import json
 
 import pytest
-from fakes import Downstream
+from fakes import LOCAL, Downstream
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 
 from openai_proxy.exchange.page_errors import InvalidValue
 from openai_proxy.pages.admin import AdminPage, AdminPages, Gate
 
-LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
 
+class Totals(Downstream):
+    """An edge with one of the operator's pages, and what it asks for."""
 
-class World:
     def __init__(self, token=None, answer=None, unix_is_local=False):
-        self.edge = Downstream()
+        super().__init__()
         self.asked = []
         self.answer = answer or succeed(("text/plain", b"totals"))
-        page = AdminPage(Gate(lambda: token, unix_is_local), self._answer)
         admin = AdminPages()
-        admin.putChild(b"usage", page)
-        self.edge.site.root.putChild(b"admin", admin)
+        admin.putChild(b"usage", AdminPage(Gate(lambda: token, unix_is_local), self._answer))
+        self.site.root.putChild(b"admin", admin)
 
     def _answer(self, arguments):
         self.asked.append(arguments)
         return self.answer
 
-    def get(self, *headers, peer=LOCAL, target="/admin/usage", method="GET"):
-        """Return (status, body), or the open connection if nothing came yet."""
-        connection = self.edge.connect()
-        connection.transport.peerAddr = peer
-        lines = [f"{method} {target} HTTP/1.1", "Host: proxy.test", *headers, "", ""]
-        answer = connection.send("\r\n".join(lines).encode())
-        if not answer:
-            return connection
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), body
+    def get(self, *lines, peer=LOCAL, target="/admin/usage", **how):
+        """Return status and body."""
+        return self.ask(target, *lines, peer=peer, **how)[::2]
 
 
 def code(body):
@@ -60,8 +52,8 @@ def code(body):
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
 def test_with_a_token_only_the_token_opens(headers, status, error, host):
     """From near and far; what is refused says why in OpenAI's shape."""
-    world = World(token=b"secret")
-    answered, body = world.get(*headers, peer=IPv4Address("TCP", host, 5000))
+    totals = Totals(token=b"secret")
+    answered, body = totals.get(*headers, peer=IPv4Address("TCP", host, 5000))
     assert answered == status
     assert body == b"totals" if error is None else code(body) == error
 
@@ -77,7 +69,7 @@ def test_with_a_token_only_the_token_opens(headers, status, error, host):
 )
 def test_without_a_token_this_machine_may_look(peer):
     """Loopback, in each of its spellings; whatever key is sent along."""
-    assert World().get("Authorization: Bearer anything", peer=peer) == (200, b"totals")
+    assert Totals().get("Authorization: Bearer anything", peer=peer) == (200, b"totals")
 
 
 @pytest.mark.parametrize(
@@ -92,13 +84,13 @@ def test_without_a_token_this_machine_may_look(peer):
 )
 def test_without_a_token_others_may_not(peer):
     """A socket of a web server in front is not this machine's user."""
-    status, body = World().get(peer=peer)
+    status, body = Totals().get(peer=peer)
     assert (status, code(body)) == (403, "not_local")
 
 
 def test_a_unix_socket_of_admin_port_is_near():
     """Its file's permissions say who may connect."""
-    assert World(unix_is_local=True).get(peer=UNIXAddress(None))[0] == 200
+    assert Totals(unix_is_local=True).get(peer=UNIXAddress(None))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -107,7 +99,7 @@ def test_a_unix_socket_of_admin_port_is_near():
 )
 def test_what_a_proxy_forwards_is_not_near(header):
     """The web server on this machine speaks for anybody."""
-    assert World().get(header)[0] == 403
+    assert Totals().get(header)[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -116,35 +108,32 @@ def test_what_a_proxy_forwards_is_not_near(header):
 )
 def test_a_browser_reads_it_only_under_this_machines_name(host, status):
     """A stranger's page whose name points at this machine must not read the totals."""
-    world = World()
-    connection = world.edge.connect()
-    connection.transport.peerAddr = LOCAL
-    lines = ["GET /admin/usage HTTP/1.1", f"Host: {host}", "Accept-Language: en", "", ""]
-    assert int(connection.send("\r\n".join(lines).encode()).split()[1]) == status
+    assert Totals().get("Accept-Language: en", host=host)[0] == status
 
 
 def test_arguments_and_what_is_accepted_reach_the_page():
     """The last of each name counts."""
-    world = World()
-    world.get("Accept: text/csv", target="/admin/usage?format=json&from=2026-11-21&format=csv")
-    assert world.asked == [{"format": "csv", "from": "2026-11-21", "accept": "text/csv"}]
+    totals = Totals()
+    totals.get("Accept: text/csv", target="/admin/usage?format=json&from=2026-11-21&format=csv")
+    assert totals.asked == [{"format": "csv", "from": "2026-11-21", "accept": "text/csv"}]
 
 
 def test_there_is_nothing_beside_the_page():
     """/admin and unknown pages are unknown; only reading is possible."""
-    world = World()
+    totals = Totals()
     for target in ("/admin", "/admin/", "/admin/keys", "/admin/usage/x"):
-        status, body = world.get(target=target)
+        status, body = totals.get(target=target)
         assert (status, code(body)) == (404, "unknown_url"), target
-    assert world.get(method="POST")[0] == 405
-    assert world.get(target="/admin/usage/")[0] == 200
+    assert totals.get(method="POST")[0] == 405
+    assert totals.get(target="/admin/usage/")[0] == 200
 
 
 def test_an_answer_may_take_its_time_and_its_client_may_leave():
     """A file is asked first."""
     late = Deferred()
-    world = World(answer=late)
-    waiting, leaving = world.get(), world.get()
+    totals = Totals(answer=late)
+    waiting, leaving = (totals.request("/admin/usage", peer=LOCAL) for _ in range(2))
+    assert waiting.transport.take() == b""
     leaving.lose()
     late.callback(("text/plain", b"late"))
     assert waiting.transport.take().endswith(b"late")
@@ -152,5 +141,5 @@ def test_an_answer_may_take_its_time_and_its_client_may_leave():
 
 def test_failures_are_answered_in_openais_shape():
     """A bad argument found late is a 400."""
-    status, body = World(answer=fail(InvalidValue("No.", param="from"))).get()
+    status, body = Totals(answer=fail(InvalidValue("No.", param="from"))).get()
     assert (status, code(body), json.loads(body)["error"]["param"]) == (400, "invalid_value", "from")

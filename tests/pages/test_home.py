@@ -16,19 +16,19 @@ INFORMATION = {
     "health": "/health",
     "mode": "tenants",
 }
-BROWSER = b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+BROWSER = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 def ask(
+    *lines,
     health=(True, {"upstream": {"url": "https://up.example/v1"}}),
-    extra=b"",
-    host=b"proxy:8080",
+    host="proxy:8080",
     details=True,
     pages=("health", "usage"),
-    target=b"/",
+    target="/",
 ):
     """Return status, headers by lower-case name and body of one request."""
-    world = Downstream()
+    edge = Downstream()
     home = HomePage(
         lambda: (200, INFORMATION),
         lambda request: details,
@@ -36,26 +36,18 @@ def ask(
         lambda: succeed(health),
         lambda: list(pages),
     )
-    world.site.root.putChild(b"", home)
-    world.site.root.putChild(b"style.css", StylePage())
-    answer = world.connect().send(
-        b"GET " + target + b" HTTP/1.1\r\nHost: " + host + b"\r\n" + extra + b"\r\n"
-    )
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.split(b"\r\n")
-    return (
-        int(status.split(b" ")[1]),
-        {n.lower(): v for n, v in (x.split(b": ", 1) for x in lines)},
-        body.decode(),
-    )
+    edge.site.root.putChild(b"", home)
+    edge.site.root.putChild(b"style.css", StylePage())
+    status, headers, body = edge.ask(target, *lines, host=host)
+    return status, headers, body.decode()
 
 
 @pytest.mark.parametrize(
-    "extra", [b"", b"Accept: */*\r\n", b"Accept: application/json\r\n", b"Accept: text/html;q=0\r\n"]
+    "lines", [[], ["Accept: */*"], ["Accept: application/json"], ["Accept: text/html;q=0"]]
 )
-def test_programs_get_the_document(extra):
+def test_programs_get_the_document(lines):
     """curl, SDKs and balancers see what they always saw."""
-    status, headers, body = ask(extra=extra)
+    status, headers, body = ask(*lines)
     assert (status, json.loads(body)) == (200, INFORMATION)
     assert headers[b"content-type"] == b"application/json"
     assert headers[b"vary"] == b"Accept"
@@ -63,7 +55,7 @@ def test_programs_get_the_document(extra):
 
 def test_a_browser_gets_a_page():
     """With the base URL filled in, the mode's key, the state of the upstream and links."""
-    status, headers, body = ask(extra=BROWSER)
+    status, headers, body = ask(BROWSER)
     assert status == 200
     assert headers[b"content-type"] == b"text/html; charset=utf-8"
     assert headers[b"cache-control"] == b"no-store"
@@ -76,26 +68,26 @@ def test_a_browser_gets_a_page():
 
 def test_nothing_comes_from_elsewhere_or_stands_inside():
     """The policy forbids it, and the page needs none of it."""
-    _, headers, body = ask(extra=BROWSER)
+    _, headers, body = ask(BROWSER)
     assert headers[b"content-security-policy"].startswith(
         b"default-src 'none'; script-src 'self'; style-src 'self'"
     )
     assert headers[b"x-frame-options"] == b"DENY"
     assert not re.search(r"<script|<style|style=|\bon[a-z]+=|https?://(?!proxy:8080|up\.example)", body)
-    status, headers, _ = ask(target=b"/style.css")
+    status, headers, _ = ask(target="/style.css")
     assert (status, headers[b"content-type"]) == (200, b"text/css; charset=utf-8")
 
 
 def test_the_reason_of_an_upstream_that_is_away():
     """Whoever looks learns why, as text."""
     reason = {"upstream": {"url": "http://up/v1", "reason": "<b>refused</b>"}}
-    _, _, body = ask(health=(False, reason), extra=BROWSER)
+    _, _, body = ask(BROWSER, health=(False, reason))
     assert "cannot be reached: &lt;b&gt;refused&lt;/b&gt;" in body
 
 
 def test_strangers_see_no_details():
     """`access.pages` holds for the page as for the document."""
-    _, _, body = ask(extra=BROWSER, details=False)
+    _, _, body = ask(BROWSER, details=False)
     assert "up.example" not in body
     assert "tenants" not in body
     assert "1.2" not in body

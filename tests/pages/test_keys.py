@@ -4,8 +4,8 @@ import json
 from functools import partial
 
 import pytest
-from fakes import Downstream
-from twisted.internet.address import IPv4Address, UNIXAddress
+from fakes import LOCAL, Downstream
+from twisted.internet.address import UNIXAddress
 
 from openai_proxy.exchange.page_errors import KeyExists, KeyNotFound
 from openai_proxy.pages.admin import AdminPages, Gate
@@ -33,49 +33,44 @@ class Keys:
         return {"did": name}
 
 
-class World:
-    def __init__(self, token=b"secret", peer=None, unix_is_local=False):
-        self.edge, self.keys, self.cut = Downstream(), Keys(), []
-        self.peer = peer or IPv4Address("TCP", "127.0.0.1", 5000)
+class KeysPages(Downstream):
+    """An edge with the pages of keys; `cut` are the keys whose requests are to be cut."""
+
+    def __init__(self, token=b"secret", peer=LOCAL, unix_is_local=False):
+        super().__init__()
+        self.keys, self.cut, self.peer = Keys(), [], peer
         admin = AdminPages()
         pages = KeyPages(Gate(lambda: token, unix_is_local), self.keys, self.cut.append)
         admin.putChild(b"keys", pages.root())
-        self.edge.site.root.putChild(b"admin", admin)
+        self.site.root.putChild(b"admin", admin)
 
-    def ask(self, method, target, *headers, body=b""):
-        """Return status, head and body of the answer."""
-        connection = self.edge.connect()
-        connection.transport.peerAddr = self.peer
-        lines = [f"{method} {target} HTTP/1.1", "Host: proxy.test", *headers]
-        if body:
-            lines.append(f"Content-Length: {len(body)}")
-        answer = connection.send("\r\n".join([*lines, "", ""]).encode() + body)
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), head, rest
+    def do(self, method, target, *lines, **how):
+        """Return status, headers and body of the response."""
+        return self.ask(target, *lines, method=method, peer=self.peer, **how)
 
     def error(self, *arguments, **more):
-        status, _, body = self.ask(*arguments, **more)
+        status, _, body = self.do(*arguments, **more)
         error = json.loads(body)["error"]
         return status, error["code"], error["param"]
 
 
 def test_each_page_does_what_its_method_says():
     """The names of keys may have any letter in them."""
-    world = World()
-    assert world.ask("GET", "/admin/keys", TOKEN)[::2] == (200, b'{"did":"listed"}\n')
-    assert world.ask("GET", "/admin/keys?group=g", TOKEN)[0] == 200
-    status, head, body = world.ask("POST", "/admin/keys", TOKEN, JSON, body=b'{"name":"a"}')
+    pages = KeysPages()
+    assert pages.do("GET", "/admin/keys", TOKEN)[::2] == (200, b'{"did":"listed"}\n')
+    assert pages.do("GET", "/admin/keys?group=g", TOKEN)[0] == 200
+    status, headers, body = pages.do("POST", "/admin/keys", TOKEN, JSON, body=b'{"name":"a"}')
     assert (status, body) == (201, b'{"did":"make"}\n')
-    assert b"Cache-Control: no-store" in head
-    assert world.ask("GET", "/admin/keys/a%2Fb%20%C3%BC", TOKEN)[0] == 200
-    assert world.ask("PATCH", "/admin/keys/a", TOKEN, JSON, body=b'{"blocked":true}')[0] == 200
-    assert world.ask("POST", "/admin/keys/a/rotate", TOKEN, JSON, body=b'{"grace_s":5}')[0] == 200
-    assert world.ask("POST", "/admin/keys/a/rotate", TOKEN)[0] == 200
-    assert world.ask("DELETE", "/admin/keys/a", TOKEN)[::2] == (204, b"")
-    assert world.cut == []
-    assert world.ask("DELETE", "/admin/keys/b?cut=true", TOKEN)[0] == 204
-    assert world.cut == ["b"]
-    assert world.keys.asked == [
+    assert headers[b"cache-control"] == b"no-store"
+    assert pages.do("GET", "/admin/keys/a%2Fb%20%C3%BC", TOKEN)[0] == 200
+    assert pages.do("PATCH", "/admin/keys/a", TOKEN, JSON, body=b'{"blocked":true}')[0] == 200
+    assert pages.do("POST", "/admin/keys/a/rotate", TOKEN, JSON, body=b'{"grace_s":5}')[0] == 200
+    assert pages.do("POST", "/admin/keys/a/rotate", TOKEN)[0] == 200
+    assert pages.do("DELETE", "/admin/keys/a", TOKEN)[::2] == (204, b"")
+    assert pages.cut == []
+    assert pages.do("DELETE", "/admin/keys/b?cut=true", TOKEN)[0] == 204
+    assert pages.cut == ["b"]
+    assert pages.keys.asked == [
         ("listed", None),
         ("listed", "g"),
         ("make", {"name": "a"}, "token"),
@@ -114,51 +109,55 @@ def test_each_page_does_what_its_method_says():
 )
 def test_refusals_have_their_code(request_, expected):
     """And nothing is changed."""
-    world = World()
-    assert world.error(*request_) == expected
-    assert [each for each in world.keys.asked if each[0] != "one"] == []
+    pages = KeysPages()
+    assert pages.error(*request_) == expected
+    assert [each for each in pages.keys.asked if each[0] != "one"] == []
 
 
 def test_a_page_of_this_very_origin_may_change_keys():
     """The dashboard is one."""
-    assert World().ask("DELETE", "/admin/keys/a", TOKEN, "Origin: http://proxy.test")[0] == 204
+    assert KeysPages().do("DELETE", "/admin/keys/a", TOKEN, "Origin: http://proxy.test")[0] == 204
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b"{", b'{"name":"\\ud800"}', b"\xff"])
 def test_what_is_no_json_object_is_refused(body):
     """Lone surrogates too: no store could keep them."""
-    assert World().error("POST", "/admin/keys", TOKEN, JSON, body=body) == (400, "invalid_json", None)
+    assert KeysPages().error("POST", "/admin/keys", TOKEN, JSON, body=body) == (400, "invalid_json", None)
 
 
 def test_a_body_has_a_bound():
     """Whether it comes at once or not."""
     body = b'{"name":"' + b"a" * BODY_BYTES + b'"}'
-    assert World().error("POST", "/admin/keys", TOKEN, JSON, body=body) == (413, "request_too_large", None)
+    assert KeysPages().error("POST", "/admin/keys", TOKEN, JSON, body=body) == (
+        413,
+        "request_too_large",
+        None,
+    )
 
 
 def test_a_name_that_is_taken_is_a_conflict():
     """`param` says which member."""
-    answer = World().error("POST", "/admin/keys", TOKEN, JSON, body=b'{"name":"taken"}')
+    answer = KeysPages().error("POST", "/admin/keys", TOKEN, JSON, body=b'{"name":"taken"}')
     assert answer == (409, "key_exists", "name")
 
 
 def test_without_a_token_this_machine_may_look_and_not_change():
     """A web page or another user's program may reach loopback."""
-    world = World(token=None)
-    assert world.ask("GET", "/admin/keys")[0] == 200
+    pages = KeysPages(token=None)
+    assert pages.do("GET", "/admin/keys")[0] == 200
     for method, target in [
         ("POST", "/admin/keys"),
         ("PATCH", "/admin/keys/a"),
         ("DELETE", "/admin/keys/a"),
         ("POST", "/admin/keys/a/rotate"),
     ]:
-        assert world.error(method, target, JSON, body=b"{}") == (403, "token_required", None)
+        assert pages.error(method, target, JSON, body=b"{}") == (403, "token_required", None)
 
 
 def test_a_unix_socket_of_the_admin_port_may_change():
     """Its directory's permissions say who reaches it."""
-    world = World(token=None, peer=UNIXAddress("s"), unix_is_local=True)
-    assert world.ask("DELETE", "/admin/keys/a")[0] == 204
-    assert world.keys.asked == [("revoke", "a", "socket")]
-    near = World(token=None, peer=UNIXAddress("s"))
+    pages = KeysPages(token=None, peer=UNIXAddress("s"), unix_is_local=True)
+    assert pages.do("DELETE", "/admin/keys/a")[0] == 204
+    assert pages.keys.asked == [("revoke", "a", "socket")]
+    near = KeysPages(token=None, peer=UNIXAddress("s"))
     assert near.error("DELETE", "/admin/keys/a") == (403, "token_required", None)
