@@ -7,7 +7,7 @@ answer to a preflight that never goes upstream.
 from __future__ import annotations
 
 from ..exchange.bodies import WholeBody
-from ..exchange.messages import ProxyResponse
+from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import HeaderPairs
 from ..net.sockets import listens_on_loopback
 from ..wire.headers import get
@@ -38,7 +38,9 @@ def judge(request: ApiRequest, *, is_page: bool = False) -> PageMarks | None:
     return marks
 
 
-async def preflight_answer(request: ApiRequest, origin: bytes, methods: tuple[bytes, ...]) -> ProxyResponse:
+async def preflight_answer(
+    request: ApiRequest, origin: bytes, methods: tuple[bytes, ...], _: ProxyRequest
+) -> ProxyResponse:
     """Answer a listed origin's preflight."""
     asked = get(request.incoming.pairs, b"access-control-request-headers")
     lines: HeaderPairs = request.site.web_origins.preflight_lines(origin, asked, methods)

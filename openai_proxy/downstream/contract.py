@@ -6,7 +6,7 @@ and relay meet here. None of them imports another that imports it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from attrs import define, frozen
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ..exchange.bodies import WholeBody
 from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.errors import ProxyError
-from ..exchange.messages import Forward, ProxyResponse, ResponseBody
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody
 from ..exchange.outcome import Outcome
 from ..exchange.record import Exchange, HeaderPairs
 from ..wire.headers import RequestHead
@@ -138,8 +138,8 @@ class ApiRequest(Protocol):
     readable: HeaderPairs | None
     undelivered: list[ResponseBody] | None
 
-    def run(self, stages: Awaitable[ProxyResponse]) -> None:
-        """Answer with what `stages` returns or raises."""
+    def run(self, forward: Forward, asked: ProxyRequest) -> None:
+        """Answer with what `forward` returns or raises; what it raises at the call passes through."""
 
     def cancel(self, error: ProxyError) -> None:
         """Stop it for the operator; `error` is the answer if none has begun."""

@@ -6,6 +6,7 @@ is the stages' business.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.web.resource import Resource
@@ -64,11 +65,11 @@ class ProxyResource(Resource):
         forward = self.forward
         if marks is not None and is_preflight(method, marks):
             if request.readable and marks.origin is not None:
-                request.run(preflight_answer(request, marks.origin, path.methods))
-                return NOT_DONE_YET
-            forward = self.preflight
+                forward = partial(preflight_answer, request, marks.origin, path.methods)
+            else:
+                forward = self.preflight
         request.undelivered = asked.undelivered
-        request.run(forward(asked))
+        request.run(forward, asked)
         return NOT_DONE_YET
 
     def _admit(self, request: ApiRequest) -> None:

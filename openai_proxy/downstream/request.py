@@ -6,7 +6,6 @@ it: a page by `write` and `finish`, the API by `run`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,7 +15,7 @@ from twisted.web.resource import Resource
 from ..exchange.attribute_names import share_names
 from ..exchange.bodies import WholeBody
 from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
-from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
 from ..exchange.outcome import Outcome
 from ..exchange.record import Exchange, HeaderPairs
 from ..exchange.upstream_errors import UpstreamError
@@ -156,14 +155,14 @@ class DownstreamRequest(WireRequest):
             self.set_last()
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
-    def run(self, stages: Awaitable[ProxyResponse]) -> None:
-        """Run the coroutine `stages` and answer with what it returns or raises.
+    def run(self, forward: Forward, asked: ProxyRequest) -> None:
+        """Run the stages and answer with what they return or raise; what `forward` raises at the call passes through.
 
         Driven by hand: `Deferred.fromCoroutine` makes two Deferreds, a
         context and a cancellation record for what is one step to the
         upstream and one step back.
         """
-        self._stages = stages
+        self._stages = forward(asked)
         self._advance()
         limits = self.site.limits
         if limits.keepalive_before_head and limits.keepalive_s is not None and self.running is not None:
