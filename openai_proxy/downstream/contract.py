@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ..exchange.bodies import WholeBody
 from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.errors import ProxyError
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody
+from ..exchange.messages import Forward, ProxyRequest, ResponseBody
 from ..exchange.outcome import Outcome
 from ..exchange.record import Exchange, HeaderPairs
 from ..wire.headers import RequestHead

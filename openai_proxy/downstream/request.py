@@ -94,7 +94,12 @@ class DownstreamRequest(WireRequest):
     """What begins a stream before the upstream answers, or has begun it."""
 
     def __init__(self, channel: Connection, incoming: IncomingRequest, exchange: Exchange) -> None:
-        super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
+        self.channel = channel
+        self.site = channel.site
+        self.method = incoming.method
+        self.uri = incoming.target
+        self.http11 = incoming.http11
+        self.pairs = incoming.pairs
         self.incoming = incoming
         self.exchange = exchange
         self.is_head = incoming.method == b"HEAD"
@@ -120,7 +125,8 @@ class DownstreamRequest(WireRequest):
         """Let the resource tree answer; errors of ours become its answer."""
         try:
             target = self.uri
-            self.locate(target if target[:1] == b"/" else self._origin_form(target))
+            if target[:1] != b"/":
+                self.uri = self._origin_form(target)
             self.render(self.site.getResourceFor(self))
         except ProxyError as error:
             self.refuse(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from attrs import evolve
 from twisted.internet.interfaces import IAddress
@@ -200,9 +201,19 @@ class ProxySite(Site):
     # ---- requests
 
     def getResourceFor(self, request: Any) -> Any:
-        """Walk down the tree. As twisted.web does, without its copy of what is no site below another."""
+        """Walk down the tree. As twisted.web does, without its copy of what is no site below another.
+
+        The first segment of the path stays as it was sent, so that no page can
+        be reached by a second spelling of its name. The others are unescaped,
+        as in twisted.web.
+        """
         request.site = self
         request.sitepath = []
+        request.prepath = []
+        request.path = path = request.uri.partition(b"?")[0]
+        request.postpath = segments = path[1:].split(b"/")
+        if b"%" in path:
+            segments[1:] = map(unquote_to_bytes, segments[1:])
         return getChildForRequest(self.resource, request)
 
     def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:

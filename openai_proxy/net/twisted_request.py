@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import cached_property
 from io import BytesIO
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -26,37 +25,20 @@ from .twisted_headers import WireHeaders
 class WireRequest(Request):
     """A request whose head has been read, for any Resource.
 
-    `content` is empty: bodies are read in another way.
+    A subclass sets the attributes that are only declared here, instead of
+    calling `Request.__init__`; a test compares the results of both. `content`
+    is empty, because bodies are read in another way.
     """
 
     channel: Any
     site: Any
+    method: bytes
+    uri: bytes
+    http11: bool
+    pairs: HeaderPairs
+    """The header lines as they were sent."""
     queued = False
     _parsePOSTFormSubmission = False
-
-    def __init__(self, channel: Any, method: bytes, target: bytes, http11: bool, pairs: HeaderPairs) -> None:
-        # Not super().__init__: see above. A test compares the results of both.
-        self.channel = channel
-        self.site = channel.site
-        self.method = method
-        self.uri = target
-        self.http11 = http11
-        self.pairs = pairs
-
-    def locate(self, target: bytes) -> None:
-        """Prepare for the walk down the resource tree to a target in origin form.
-
-        The first segment stays as it was sent, so that no page can be reached
-        by a second spelling of its name. The others are unescaped, as in
-        twisted.web.
-        """
-        self.uri = target
-        self.path = path = target.partition(b"?")[0]
-        self.prepath = []
-        segments = path[1:].split(b"/")
-        if b"%" in path:
-            segments[1:] = map(unquote_to_bytes, segments[1:])
-        self.postpath = segments
 
     # ---- created on first access; Twisted has plain attributes instead
 

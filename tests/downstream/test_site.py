@@ -1,6 +1,7 @@
 """The downstream edge as a whole: connections, limits that change, draining, the end."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from fakes import Answer, Downstream, response
@@ -62,6 +63,14 @@ def test_pages_are_told_from_the_api_by_their_first_segment(path, expected):
     client.transport.hostAddr = IPv4Address("TCP", "127.0.0.1", 80)
     body = client.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n").partition(b"\r\n\r\n")[2]
     assert expected == (body if isinstance(expected, bytes) else json.loads(body)["error"]["code"])
+
+
+def test_the_first_segment_keeps_its_spelling():
+    """Otherwise a page would have two names, and a rule that knows one of them could be avoided."""
+    request = SimpleNamespace(uri=b"/%6dodels/a%2Fb/%63?x=%20")
+    Downstream().site.getResourceFor(request)
+    assert (request.path, request.uri) == (b"/%6dodels/a%2Fb/%63", b"/%6dodels/a%2Fb/%63?x=%20")
+    assert (request.prepath, request.postpath) == ([b"%6dodels"], [b"a/b", b"c"])
 
 
 def test_the_api_gets_its_target_byte_for_byte():
