@@ -19,6 +19,7 @@ import orjson
 from attrs import define
 
 from ..exchange.errors import InvalidJSON
+from .documents import require
 
 DEEPEST = 512
 """The most levels of nesting in a body; deeper ones are refused."""
@@ -131,6 +132,18 @@ def read_request(body: bytes) -> RequestJSON:
         with _collector_paused():
             return _read(body)
     return _read(body)
+
+
+def read_with_outline(body: bytes, required: tuple[str, ...]) -> tuple[RequestJSON, dict[str, Any], bool]:
+    """Decode the JSON object `body`; return it with its `outline`, and whether any member is spelled oddly. O(n).
+
+    Raises InvalidJSON, or MissingParameter for the first of `required` that is no member.
+    """
+    read = read_request(body)
+    if required:
+        require(read.document, required)
+    kept, odd_names = outline(read.document)
+    return read, kept, odd_names
 
 
 @contextmanager
@@ -280,7 +293,10 @@ def outline(document: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     kept: dict[str, Any] = {}
     odd = False
     for name, value in document.items():
-        kept[name] = value = _kept(name, value)
+        kind = type(value)
+        if kind is dict or kind is list or kind is str:
+            value = _kept(name, value)
+        kept[name] = value
         if name.islower() and name.isascii():
             continue
         folded = name.casefold()
@@ -292,14 +308,12 @@ def outline(document: dict[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def _kept(name: str, value: Any) -> Any:
-    kind = type(value)
-    if kind is str:
+    """Return what an outline has of a text, an object or a list."""
+    if type(value) is str:
         return value if len(value) <= _LONG_TEXT or name.casefold() == "model" else OMITTED
-    if kind is not dict and kind is not list:
-        return value
     if not value:
         return value
-    if kind is dict and len(value) <= _MOST_OPTIONS and name.casefold() in _KEPT_OPTIONS:
+    if type(value) is dict and len(value) <= _MOST_OPTIONS and name.casefold() in _KEPT_OPTIONS:
         return {each: OMITTED if isinstance(inner, dict | list) else inner for each, inner in value.items()}
     return OMITTED
 

@@ -566,6 +566,12 @@ case(
     *JSONS,
     *[lambda n, make=make: make(n).decode().encode("utf-16") for make in JSONS[:4]],
 )
+case(
+    "wire.request_json:read_with_outline",
+    *JSONS,
+    lambda n: b"{%b}" % b",".join(b'"Model%d":"m"' % i for i in range(min(n // 16, 1000))),
+    call=lambda f, v: f(v, ("model",)),
+)
 case("wire.request_json:begins_like_object", rep(b" "), rep(b"\0"), rep(b"\xef\xbb\xbf"))
 for name in ("outline", "models_named"):
     case(

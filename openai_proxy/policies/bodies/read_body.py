@@ -18,17 +18,14 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBo
 from ...net.turns import Turns
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded, maybe_decoder
-from ...wire.documents import require
 from ...wire.request_json import (
     NestedTooDeep,
-    RequestJSON,
     TooManyMembers,
     TooManyValues,
     begins_like_object,
     is_costly,
     models_named,
-    outline,
-    read_request,
+    read_with_outline,
 )
 from ...wire.targets import models_of_query
 from ..usage.estimate import prompt_tokens
@@ -103,8 +100,8 @@ class ReadBody:
                 lease = Lease(self._buffered)
                 _hold(lease, len(data))
                 request.exchange.on_end(lease.free)
-            if self._turns is not None and is_costly(data):
-                return self._look_in_turn(request, data, self._turns, forward)
+                if self._turns is not None and is_costly(data):
+                    return self._look_in_turn(request, data, self._turns, forward)
             self._look(request, data)
             return forward(request)
         return self._read(request, cast(RequestBody, body), forward)
@@ -183,7 +180,7 @@ class ReadBody:
             exchange.on_end(lease.free)
             data = plain
         try:
-            read = read_request(data)
+            read, document, odd_names = read_with_outline(data, request.required)
         except (NestedTooDeep, TooManyMembers, TooManyValues):
             if request.encoded and not self._rules.must_read(request):
                 return
@@ -194,7 +191,16 @@ class ReadBody:
             if data and self._rules.must_read(request):
                 self._refuse_unread(request)
             return
-        self._note(request, read)
+        request.document, request.odd_names = document, odd_names
+        if read.text is not request.body:
+            request.text = read.text
+        if odd_names and self._must_be_clear(request) and _is_ambiguous(read.document):
+            raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
+        exchange.request_is_ordinary = read.ordinary and not request.encoded
+        exchange.model = request.model
+        exchange.streaming = document.get("stream") is True or request.turn is not None
+        if self._estimates:
+            request.prompt_estimate = prompt_tokens(read.text, read.document)
 
     def _decoded(self, request: ProxyRequest, data: bytes) -> bytes | None:
         """Return the decoded body, None if its coding is unknown; raise UnreadableBody if it is broken."""
@@ -220,22 +226,6 @@ class ReadBody:
     def _must_be_clear(self, request: ProxyRequest) -> bool:
         """Return whether a second model, in another spelling, is refused here; an allow-list checks each itself."""
         return self._rules.need(request) and request.exchange.credential_id not in self._rules.allow_lists
-
-    def _note(self, request: ProxyRequest, read: RequestJSON) -> None:
-        exchange = request.exchange
-        document = read.document
-        if request.required:
-            require(document, request.required)
-        request.document, request.odd_names = outline(document)
-        if read.text is not request.body:
-            request.text = read.text
-        if request.odd_names and self._must_be_clear(request) and _is_ambiguous(document):
-            raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
-        exchange.request_is_ordinary = read.ordinary and not request.encoded
-        exchange.model = request.model
-        exchange.streaming = request.document.get("stream") is True or request.turn is not None
-        if self._estimates:
-            request.prompt_estimate = prompt_tokens(read.text, document)
 
 
 def _is_often_json(media_type: bytes) -> bool:
