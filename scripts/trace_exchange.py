@@ -50,7 +50,7 @@ CONFIGURATIONS = {
 GROUND = ("exchange", "wire")
 """The lowest rooms: records and pure functions, which every room calls and which call no other."""
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
-PASSES_ON = ("daemon/chains.py", "forward")
+PASSES_ON = ("policies/chains.py", "forward")
 """What chooses the chain of stages for a request."""
 
 BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'

@@ -20,6 +20,7 @@ from ..policies.authenticate import build as callers
 from ..policies.authenticate.keyring import Keyring
 from ..policies.authenticate.without_credentials import WithoutCredentials
 from ..policies.bodies import build as bodies
+from ..policies.chains import by_kind, compose
 from ..policies.routing import build as routing
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.prober import Prober
@@ -35,7 +36,6 @@ from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..upstream.warm import WarmConnections
 from ..wire.web_origins import WebOrigins
-from .chains import by_kind, compose
 from .destinations import DEFAULT, known_destinations
 from .expired_certificates import expired_certificates
 from .observers import configured_models

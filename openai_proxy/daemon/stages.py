@@ -21,6 +21,7 @@ from ..policies.bodies import build as bodies
 from ..policies.cache import build as cache
 from ..policies.cache.request_memo import Answered
 from ..policies.cache.room import Room
+from ..policies.chains import compose
 from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
@@ -39,7 +40,6 @@ from ..policies.usage.read_usage import ReadUsage
 from ..settings import Settings
 from ..settings.derived import redis_url, state_path
 from .batches import batches
-from .chains import compose
 from .destinations import fingerprint
 from .surroundings import Surroundings
 

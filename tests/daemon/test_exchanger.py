@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.daemon.chains import compose
 from openai_proxy.daemon.exchanger import build_exchanger
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.daemon.surroundings import Surroundings
@@ -18,6 +17,7 @@ from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.authenticate.build import authenticate, make_keyring
 from openai_proxy.policies.authenticate.credentials import CredentialSwap
+from openai_proxy.policies.chains import compose
 from openai_proxy.policies.limits.build import rate_limit
 from openai_proxy.settings import SettingsError, load_settings
 

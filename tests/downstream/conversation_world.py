@@ -6,13 +6,13 @@ from fakes import UPGRADE, Downstream, Far, response
 from websockets.frames import Frame, Opcode
 from wsproto.frame_protocol import FrameProtocol
 
-from openai_proxy.daemon.chains import compose
 from openai_proxy.downstream.contract import TurnRules
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Inspection
 from openai_proxy.policies.bodies.read_body import ReadBody
+from openai_proxy.policies.chains import compose
 from openai_proxy.policies.usage.note_errors import NoteErrors
 from openai_proxy.policies.usage.read_usage import ReadUsage
 

@@ -17,12 +17,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from websockets.frames import Frame, Opcode
 
-from openai_proxy.daemon.chains import compose
 from openai_proxy.downstream.contract import TurnRules
 from openai_proxy.downstream.conversation import MOST_REFUSALS
 from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.errors import BudgetSpent, RequestLimitReached
 from openai_proxy.policies.bodies.read_body import ReadBody
+from openai_proxy.policies.chains import compose
 
 
 def test_a_turn_is_an_exchange():

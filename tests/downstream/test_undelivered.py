@@ -12,7 +12,6 @@ from fakes import Downstream
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.bodies import BODY_DONE
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.policies.bodies.decoded_body import decoded
@@ -21,6 +20,7 @@ from openai_proxy.policies.cache.cache import Cache
 from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.policies.cache.single_flight import SingleFlight
+from openai_proxy.policies.chains import compose
 from openai_proxy.upstream.forward import UpstreamForward, destination
 from openai_proxy.upstream.response import UpstreamBody, UpstreamResponse
 
