@@ -151,11 +151,15 @@ class UpstreamConnection(TwistedProtocol):
         state.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
-        if self._sending.send(head, body, self.transport, now):
+        sending = self._sending
+        data, leaves_at_once = sending.begin(head, body, self.transport, now)
+        if leaves_at_once:
             state.on(Event.SENT, now)
+            sending.write(data)
         else:
             state.on(Event.SENDS, now)  # the sweep looks when all of it is sent
-            self._sending.start_upload(self._upload_failed)
+            sending.write(data)
+            sending.start_upload(self._upload_failed)
         return waiting
 
     def _cancelled(self, _: Any) -> None:

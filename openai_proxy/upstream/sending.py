@@ -27,19 +27,23 @@ class Sending:
         self._taking: Taking | None = None
         """Set for a request that may not be sent whole yet, or was not when it was looked at last."""
 
-    def send(self, head: bytes, body: IBodyProducer | None, transport: Any, now: float) -> bool:
-        """Send a request; True if the kernel takes all of it at once. An upload must be started after that."""
+    def begin(
+        self, head: bytes, body: IBodyProducer | None, transport: Any, now: float
+    ) -> tuple[bytes, bool]:
+        """Return what has to be written of a request, and whether the kernel takes all of it at once.
+
+        An upload must be started after that has been written.
+        """
         self._taking = None
-        if body is None or type(body) is WholeBody:
-            data = head if body is None else head + body.data
-            self.write(data)
-            if len(data) <= AT_ONCE_BYTES:
-                return True
-        else:
-            self.write(head)
-            self._upload = Upload(body, transport)
+        if body is not None:
+            if type(body) is WholeBody:
+                head += body.data
+            else:
+                self._upload = Upload(body, transport)
+        if self._upload is None and len(head) <= AT_ONCE_BYTES:
+            return head, True
         self._taking = Taking(transport, now)
-        return False
+        return head, False
 
     def start_upload(self, failed: Callable[[Failure], None]) -> None:
         """Let the body write, if the request has one that still comes; call `failed`, perhaps at once, if it breaks."""
