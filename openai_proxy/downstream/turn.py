@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from ..exchange.bodies import BODY_DONE, WholeBody
+from ..exchange.bodies import BODY_DONE, UnannouncedBody
 from ..exchange.buffered_bytes import Lease
 from ..exchange.errors import InternalError, ProxyError
 from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
@@ -188,7 +188,7 @@ class Turn:
         if first is None:
             return
         if event.kind == ERROR and event.status is not None:
-            first.callback(ProxyResponse(event.status, b"", _JSON, WholeBody(text, is_announced=False)))
+            first.callback(ProxyResponse(event.status, b"", _JSON, UnannouncedBody(text)))
         else:
             first.callback(ProxyResponse(200, b"OK", _EVENTS, body))
 

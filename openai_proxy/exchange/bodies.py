@@ -6,8 +6,10 @@ still arrive. Imported by the edges and by stages that answer themselves.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from operator import attrgetter
+from typing import Any, ClassVar, cast
 
+from attrs import define
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer, IProtocol
 from twisted.python.failure import Failure
@@ -41,6 +43,7 @@ class _Delivery:
 
 
 @implementer(IBodyProducer)
+@define(eq=False)
 class WholeBody:
     """All bytes of a body (a ResponseBody; an IBodyProducer for requests).
 
@@ -50,19 +53,18 @@ class WholeBody:
     that arrives.
     """
 
-    __slots__ = ("data", "length", "whole")
+    data: bytes
 
-    complete = True
-    kept = True
-    rewindable = True
+    complete: ClassVar = True
+    kept: ClassVar = True
+    rewindable: ClassVar = True
+    whole: ClassVar[Any] = property(attrgetter("data"))
+    """All bytes, as ResponseBody has them."""
 
-    def __init__(self, data: bytes, is_announced: bool = True) -> None:
-        """`is_announced`: its head says how long it is."""
-        self.data = data
-        self.length: int = len(data) if is_announced else None  # type: ignore[assignment]  # IBodyProducer's is never None
-        """The number of bytes; None for a response whose head does not have it (never for a request)."""
-        self.whole: bytes | None = data if is_announced else None
-        """All bytes, unless the head leaves the length open: such a response is sent in chunks."""
+    @property
+    def length(self) -> int:
+        """The number of bytes."""
+        return len(self.data)
 
     # ---- a response's
 
@@ -105,3 +107,12 @@ class WholeBody:
 
     def fail(self, error: Exception) -> None:
         """Do nothing: it is complete, and cannot fail any more."""
+
+
+class UnannouncedBody(WholeBody):
+    """A response's body whose length its head does not have: it is sent in chunks."""
+
+    __slots__ = ()
+
+    length: ClassVar[Any] = None
+    whole: ClassVar[Any] = None

@@ -7,7 +7,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IBodyProducer
 from zope.interface.verify import verifyObject
 
-from openai_proxy.exchange.bodies import WholeBody
+from openai_proxy.exchange.bodies import UnannouncedBody, WholeBody
 
 
 class Receiver(Protocol):
@@ -63,10 +63,10 @@ def test_it_may_be_produced_again(data):
         assert body.rewind()
 
 
-@pytest.mark.parametrize(("is_announced", "expected"), [(True, (5, b"hello")), (False, (None, None))])
-def test_without_a_length_it_is_delivered_in_chunks(is_announced, expected):
+@pytest.mark.parametrize(("kind", "expected"), [(WholeBody, (5, b"hello")), (UnannouncedBody, (None, None))])
+def test_without_a_length_it_is_delivered_in_chunks(kind, expected):
     """A head that leaves the length open must not be followed by bare bytes."""
-    body = WholeBody(b"hello", is_announced)
+    body = kind(b"hello")
     assert (body.length, body.whole) == expected
     assert delivered(body) == (b"hello", [ResponseDone])
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from ...exchange.bodies import BODY_DONE, WholeBody
+from ...exchange.bodies import BODY_DONE, UnannouncedBody, WholeBody
 
 
 class Source(Protocol):
@@ -147,5 +147,5 @@ class Stored:
 def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | WholeBody:
     """Return a body made of `chunks`; `length` as the head announces it, or None."""
     if len(chunks) == 1:
-        return WholeBody(chunks[0], is_announced=length is not None)
+        return (UnannouncedBody if length is None else WholeBody)(chunks[0])
     return SharedBody(Stored(chunks), length)
