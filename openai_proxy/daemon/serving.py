@@ -14,30 +14,26 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from ..cost.build import Spending
-from ..downstream.proxy import NoAPI, ProxyResource
-from ..downstream.site import ProxySite, Root
-from ..exchange.client_address import TrustedProxies
-from ..exchange.errors import CancelledByOperator
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..logs import logger, set_level
-from ..net.certificate_dates import ends_of
 from ..net.listening import StartError
 from ..net.socket_group import SocketGroup
 from ..observe.interfaces import Observer, ObserverContext
-from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..policies.cache.elsewhere import LocalCalls
 from ..settings import Settings
 from .cassettes import Cassettes
-from .connection_limits import ConnectionLimits, log_capacity
+from .connection_limits import log_capacity
 from .draining import Drain
 from .exchanger import Exchanger, build_exchanger, with_other_keys
 from .key_store.opened import StoredKeys
 from .live import Live
+from .loaded import LoadedConfiguration
 from .observers import observers_of, upstream_urls, watch_alike
 from .part import Part
+from .sites import Sites
 from .status import Status
 from .stores import Stores
 from .surroundings import Surroundings
@@ -80,8 +76,7 @@ class Serving:
         self._alone = part is None
         self._clock = time.monotonic
         self._started_at = part.started_at if part else self._clock()
-        self._reload_worked, self._loaded_at = True, time.time()
-        self._certificates = ends_of(settings.ports)
+        self._loaded = LoadedConfiguration(settings)
         self._sockets = SocketGroup(reactor)
         stores = Stores(
             reactor,
@@ -107,7 +102,7 @@ class Serving:
         stores.costs.usage.configured_models = self._daemon.configured_models
         self.live = Live(
             reactor,
-            lambda: self._api.running,
+            lambda: self._sites.api.running,
             lambda: self.publisher,
             stores.costs.usage,
             lambda: upstreams_shown(self.exchanger, self._around.circuits),
@@ -116,17 +111,17 @@ class Serving:
         self.live.configure(settings)
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
-        self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, self.exchanger.preflight)
-        self._status = self._make_status(part)
-        root = Root(self._api)
-        self._status.put_pages(root, metrics=settings.admin.port is None)
-        self.site = self._make_site(root)
-        self.site.worker = part.number if part else 0
-        self.site.adopt = self._sockets.adopt
-        self.admin_site = None if settings.admin.port is None else self._make_admin_site()
-        self.connections = ConnectionLimits(reactor, self.site, self.admin_site)
-        for site in self._sites:
-            _set_up(site, settings)
+        self._sites = Sites(
+            reactor,
+            self._clock,
+            self._make_status(part),
+            self.exchanger,
+            self._publish,
+            self._sockets.adopt,
+            part.number if part else 0,
+        )
+        self.site, self.admin_site = self._sites.main, self._sites.admin
+        self.connections = self._sites.connections
         self._drain = Drain(
             reactor,
             self._clock,
@@ -134,13 +129,13 @@ class Serving:
             lambda: self.exchanger.abort(),
             lambda: self._around.calls.readers,
         )
-        self._watch(self.publisher)
+        self._sites.watch(self.publisher)
 
     def _describe(self) -> ObserverContext:
         """Return the facts about this daemon that observers may query."""
         return ObserverContext(
             reactor=self._reactor,
-            in_flight=lambda: self._api.in_flight,
+            in_flight=lambda: self._sites.api.in_flight,
             open_connections={
                 "downstream": lambda: len(self.site.channels),
                 "upstream": lambda: self.exchanger.agent.open_connections,
@@ -151,28 +146,14 @@ class Serving:
             configured_models=lambda: self.exchanger.configured_models,
             upstream_report=lambda: upstream_report(self.exchanger, self._around.circuits),
             budgets=lambda: self.exchanger.spending.balances(),
-            state=self._state,
-        )
-
-    def _state(self) -> DaemonState:
-        """Return the daemon's own state for the metrics."""
-        observers = self.publisher.observers
-        spools = [bytes for each in observers if (bytes := getattr(each, "spool_bytes", None)) is not None]
-        return DaemonState(
-            reload_worked=self._reload_worked,
-            loaded_at=self._loaded_at,
-            redis_up=self._around.stores.redis_connected(self.exchanger.redis_url),
-            lost_lines=sum(each.failures.lost_lines for each in observers if hasattr(each, "failures")),
-            spool_bytes=sum(spools) if spools else None,
-            certificates=self._certificates,
+            state=lambda: self._loaded.state(
+                self.publisher.observers, self._around.stores.redis_connected(self.exchanger.redis_url)
+            ),
         )
 
     def note_reload(self, *, worked: bool) -> None:
         """Note that a reload has ended: the new configuration is in use, or was refused."""
-        self._reload_worked = worked
-        if worked:
-            self._loaded_at = time.time()
-            self._certificates = ends_of(self.exchanger.settings.ports)
+        self._loaded.note(self.exchanger.settings, worked=worked)
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
@@ -208,42 +189,11 @@ class Serving:
             whole_counts=part.upstream_counts if part else None,
         )
 
-    def _make_site(self, root: Root) -> ProxySite:
-        settings = self.exchanger.settings
-        site = ProxySite(
-            root,
-            self._reactor,
-            self.exchanger.limits,
-            self._publish,
-            settings.upstream.via.encode("ascii"),
-            self._clock,
-            settings.limits.connections,
-        )
-        site.web_origins = self.exchanger.web_origins
-        site.turns = self.exchanger.turns
-        return site
-
-    def _make_admin_site(self) -> ProxySite:
-        """Return the site of `admin.port`: only pages, not the API."""
-        root = Root(NoAPI())
-        self._status.put_pages(root, metrics=True, own_port=True)
-        return self._make_site(root)
-
-    @property
-    def _sites(self) -> list[ProxySite]:
-        return [site for site in (self.site, self.admin_site) if site is not None]
-
     def _log_capacity(self) -> None:
         """Log if fewer connections are served than configured; for several workers the supervisor does it."""
         if self._alone:
             settings = self.exchanger.settings
             log_capacity(self.connections.capacity(settings), settings.limits.connections)
-
-    def _watch(self, publisher: ExchangePublisher) -> None:
-        """Make the site provide what the observers of `publisher` need."""
-        self.site.hold_end = publisher.is_synchronous
-        self.site.refusal = publisher.refusal if publisher.may_refuse else None
-        self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
 
     def _publish(self, exchange: Exchange) -> None:
         pricing = self.exchanger.spending.pricing
@@ -282,7 +232,7 @@ class Serving:
         self._log_capacity()
         self.exchanger.start()
         if self._keys.is_unread:
-            self._api.forward = self._after_first_look
+            self._sites.hold_requests(self._after_first_look)
         self.live.start()
         if self._alone:
             self._keys.tell_if_empty(self.exchanger.settings)
@@ -292,7 +242,7 @@ class Serving:
     async def _after_first_look(self, request: ProxyRequest) -> ProxyResponse:
         """Let the first requests wait until the key store has been read, because no stored key is loaded before."""
         await self._keys.first_look()
-        self._api.forward = self.exchanger.forward
+        self._sites.use_stages(self.exchanger)
         return await self.exchanger.forward(request)
 
     def _keys_changed(self) -> None:
@@ -302,31 +252,23 @@ class Serving:
         settings = self._keys.laid_over(self.exchanger.settings)
         self.exchanger = with_other_keys(self.exchanger, settings, self._around, self.publisher.needs_usage)
         self._keep_books(self.exchanger.spending)
-        self._api.forward = self.exchanger.forward
-        for site in self._sites:
-            site.turns = self.exchanger.turns
+        self._sites.use_stages(self.exchanger)
 
     def look_at_keys(self, name: str | None) -> Deferred[None]:
         """Read the key store now, then cut the running exchanges of the key `name`; fires when that is done."""
 
         def cut_then(result: Any) -> Any:
             if name is not None:
-                self._cut(name)
+                self._sites.cut(name)
             return result
 
         return self._keys.look().addBoth(cut_then)
 
-    def _cut(self, name: str) -> None:
-        """Stop the running exchanges of a client key, as an operator's cancel does."""
-        for channel in list(self.site.channels):
-            channel.cancel_for(name, CancelledByOperator())
-
     def _cut_everywhere(self, name: str) -> None:
-        self._cut(name)
+        self._sites.cut(name)
         if self._others is not None:
-            self._others(name).addErrback(
-                lambda _: None
-            )  # the supervisor is gone, and the other workers will end soon
+            # It fails if the supervisor is gone: then the other workers will end soon.
+            self._others(name).addErrback(lambda _: None)
 
     # ---- reload
 
@@ -371,19 +313,10 @@ class Serving:
         self._keep_books(exchanger.spending)
         self.publisher = publisher
         self.live.configure(settings)
-        self._api.forward = exchanger.forward
-        self._api.preflight = exchanger.preflight
-        self._api.in_flight_limit = settings.limits.in_flight
-        for site in self._sites:
-            site.limits = exchanger.limits
-            site.web_origins = exchanger.web_origins
-            site.turns = exchanger.turns
-            site.pseudonym = settings.upstream.via.encode("ascii")
-            _set_up(site, settings)
-        self.connections.apply(settings, exchanger.agent)
+        self._sites.use(exchanger)
         if settings.limits.connections != connections:
             self._log_capacity()
-        self._watch(publisher)
+        self._sites.watch(publisher)
         set_level(settings.log_level)
 
     # ---- the end
@@ -404,18 +337,10 @@ class Serving:
 
     def close(self) -> Deferred[Any]:
         """Stop the parts that outlive exchanges; fires when observers and stores are closed, and never fails."""
-        self.site.stop()
-        if self.admin_site is not None:
-            self.admin_site.abort()
-            self.admin_site.stop()
+        self._sites.stop()
         return DeferredList(
             [self.publisher.stop(), self._around.stores.stop(), self._keys.stop()], consumeErrors=True
         )
-
-
-def _set_up(site: ProxySite, settings: Settings) -> None:
-    site.proxies = TrustedProxies.of(settings.access.proxies)
-    site.websocket_idle_s = settings.websocket.idle_s
 
 
 def _stop_observers(publisher: ExchangePublisher) -> None:
