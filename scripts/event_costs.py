@@ -40,7 +40,7 @@ from openai_proxy.exchange.record import Exchange  # noqa: E402
 from openai_proxy.net.client_tls import VerifyingClient, client_context  # noqa: E402
 from openai_proxy.net.origin import parse_origin  # noqa: E402
 from openai_proxy.net.tls import TLSTransport  # noqa: E402
-from openai_proxy.observe.capture import Capture  # noqa: E402
+from openai_proxy.observe.exchange_log.capture import Capture  # noqa: E402
 from openai_proxy.policies.think.filters import ThinkStreamFilter  # noqa: E402
 from openai_proxy.policies.think.splitter import ThinkRule  # noqa: E402
 from openai_proxy.policies.usage.answer_labels import AnswerLabels  # noqa: E402

@@ -6,7 +6,7 @@ from types import CellType
 from fakes import Answer, Downstream, exchange
 from fakes import response as answered
 
-from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.files import file_name
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.lines.record import metadata, text_line

@@ -116,10 +116,10 @@ FIXED = {
     "work on one read of an answer, or on one JSON body; after more, others have their turn for three times as long": (
         "net.turns:SHORT_S"
     ),
-    "strings in a request body that the exchange log shows whole": "observe.secret_members:MOST_STRINGS",
-    "lists and objects in one": "observe.secret_members:MOST_CONTAINERS",
+    "strings in a request body that the exchange log shows whole": "observe.exchange_log.secret_members:MOST_STRINGS",
+    "lists and objects in one": "observe.exchange_log.secret_members:MOST_CONTAINERS",
     "strings in the beginning that is shown of a body with more, or of one that is too large": (
-        "observe.secret_members:MOST_TORN_STRINGS"
+        "observe.exchange_log.secret_members:MOST_TORN_STRINGS"
     ),
     "files that an exchange log holds open": "observe.exchange_log.files:MAX_OPEN",
 }

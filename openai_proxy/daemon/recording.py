@@ -8,7 +8,7 @@ from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.outcome import Outcome
 from ..exchange.record import Exchange
 from ..logs import logger
-from ..observe.capture import Capture
+from ..observe.exchange_log.capture import Capture
 from ..observe.exchange_log.line import exchange_line
 
 log = logger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward
+from ..observe.exchange_log.secret_members import without_credentials
 from ..observe.redaction import scrubbed
-from ..observe.secret_members import without_credentials
 from ..policies.usage.estimate import prompt_tokens
 from ..settings import Settings, SettingsError, mode
 from ..settings.derived import all_serverless, base_urls

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from ..exchange.record import Exchange
 from ..logs import logger
-from .capture import Capture
+from .exchange_log.capture import Capture
 from .interfaces import Observer
 
 NAMESPACE = "openai_proxy.exchange"

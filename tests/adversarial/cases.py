@@ -849,7 +849,7 @@ for name in ("scrubbed", "scrubbed_once"):
     case(f"observe.redaction:{name}", *KEYS)
 case("observe.redaction:looks_like_a_key", *KEYS, text("a1"), text("1"))
 case(
-    "observe.shown_headers:shown_headers",
+    "observe.exchange_log.shown_headers:shown_headers",
     *HEADERS,
     *[lambda n, key=key: [(b"user-agent", key(n).encode())] for key in KEYS],
     *[lambda n, key=key: [(key(n).encode(), b"v")] for key in KEYS],
@@ -874,11 +874,15 @@ LEAKS = [
         for key in KEYS
     ],
 ]
-case("observe.secret_members:without_credentials", *LEAKS)
-case("observe.secret_members:is_laborious", *JSONS)
-case("observe.secret_members:shows_no_credentials", *LEAKS, call=lambda f, v: f(v, json.dumps(v).encode()))
+case("observe.exchange_log.secret_members:without_credentials", *LEAKS)
+case("observe.exchange_log.secret_members:is_laborious", *JSONS)
 case(
-    "observe.secret_members:torn_without_credentials",
+    "observe.exchange_log.secret_members:shows_no_credentials",
+    *LEAKS,
+    call=lambda f, v: f(v, json.dumps(v).encode()),
+)
+case(
+    "observe.exchange_log.secret_members:torn_without_credentials",
     *JSONS,
     *[lambda n, make=make: json.dumps(make(n)).encode()[:-9] for make in LEAKS],
     rep(b'"'),
@@ -886,7 +890,11 @@ case(
     rep(b'"api_key":['),
     rep(b'"password":"'),
 )
-case("observe.secret_members:without_texts", *LEAKS, call=lambda f, v: f(v, ["secret-1", "xxxxxxxx"]))
+case(
+    "observe.exchange_log.secret_members:without_texts",
+    *LEAKS,
+    call=lambda f, v: f(v, ["secret-1", "xxxxxxxx"]),
+)
 case(
     "observe.lines.encode:json_line",
     *LEAKS,
@@ -923,7 +931,7 @@ def exchange(headers=(), body=b"{}", answer=b"", kind=b"application/json", path=
     made.model, made.request_headers, made.request_body = model, list(headers), body
     made.request_is_ordinary = body.startswith(b'{"')
     made.response_headers = [(b"content-type", kind)]
-    made.capture = metered("observe.capture").Capture(1 << 24)
+    made.capture = metered("observe.exchange_log.capture").Capture(1 << 24)
     made.capture.response.feed(answer)
     return made
 
@@ -963,7 +971,7 @@ case(
     *HEADERS,
     lambda n: [(b"traceparent", b"00-" + b"a" * n), (b"tracestate", b"a=b," * (n // 4))],
 )
-case("observe.capture:BodyCapture", *JSONS[:3], call=fed(lambda c: c(1 << 12), 100))
+case("observe.exchange_log.capture:BodyCapture", *JSONS[:3], call=fed(lambda c: c(1 << 12), 100))
 case(
     "policies.cache.entry:make_entry",
     rep(b"a"),
@@ -1300,12 +1308,16 @@ case("upstream.mock.words:digest_of", text(b"a"))
 # ---- responses as they came
 
 for step in (None, 7):
-    case("observe.capture:TimedCapture", rep(b"a"), call=fed(lambda c: c(1 << 24, lambda: 0.0), step))
-case("observe.secret_members:has_credentials", *LEAKS)
+    case(
+        "observe.exchange_log.capture:TimedCapture",
+        rep(b"a"),
+        call=fed(lambda c: c(1 << 24, lambda: 0.0), step),
+    )
+case("observe.exchange_log.secret_members:has_credentials", *LEAKS)
 
 
 def raw_of(function, value):
-    capture = metered("observe.capture").TimedCapture(1 << 24, lambda: 0.0)
+    capture = metered("observe.exchange_log.capture").TimedCapture(1 << 24, lambda: 0.0)
     for at in range(0, len(value), 100):
         capture.feed(value[at : at + 100])
     exchange = SimpleNamespace(reason=b"OK", status=200, started=0.0)

@@ -20,8 +20,8 @@ from openai_proxy.exchange.bounded_memo import memo_of
 PURE_ROOMS = ("exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
 READERS = re.compile(
-    r"observe\.(lines\.)?(redaction|shown_headers|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
-    r"|observe\.exchange_log\.(bodies|line|raw|files|assembly\..+)"
+    r"observe\.(lines\.)?(redaction|record|encode)|observe\.otel\.trace_parent"
+    r"|observe\.exchange_log\.(bodies|capture|files|line|raw|secret_members|shown_headers|assembly\..+)"
     r"|command\.conversation|downstream\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
     r"|upstream\.replay\.(match|recorded|report)"
 )
@@ -101,7 +101,7 @@ EXEMPT = {
     "wire.upstream_lines:(is_protected|UpstreamQuery)": "a name looked up; the operator's parameters",
     "wire.web_origins:(WebOrigins|is_preflight)": "compares what page_marks has read with the configured origins",
     "observe.lines.record:(iso_time|seconds|usage_record|code|upstream_id)": "numbers, and one header looked up",
-    "observe.capture:Capture": "two BodyCaptures",
+    "observe.exchange_log.capture:Capture": "two BodyCaptures",
     "observe.exchange_log.files:LogDirectory": "takes lines that exchange_log.line has made",
     "upstream.response_reader:too_large": "an error",
     "policies.batches.input:(BatchInput|ModelUse)": "counts of what BatchLines has read",

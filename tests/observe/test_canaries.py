@@ -5,7 +5,7 @@ from twisted.internet.task import Clock
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
-from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.lines.encode import json_line

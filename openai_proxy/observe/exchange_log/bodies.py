@@ -20,9 +20,9 @@ from ...wire.event_data import event_data
 from ...wire.key_like import KEY_LIKE
 from ...wire.sse import begins_stream
 from ..redaction import REDACTED, scrubbed
-from ..secret_members import torn_without_credentials, without_credentials
 from .assembly.assemble import assemble
 from .assembly.runs import shortened
+from .secret_members import torn_without_credentials, without_credentials
 
 _MAX_DIGITS = 4000
 _DONE = b"[DONE]"

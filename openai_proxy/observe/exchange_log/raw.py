@@ -15,9 +15,9 @@ from ...wire.codings import maybe_decoded
 from ...wire.event_data import event_data
 from ...wire.key_like import KEY_LIKE
 from ...wire.sse import begins_stream
-from ..capture import BodyCapture
-from ..secret_members import has_credentials, is_laborious
 from .bodies import parsed
+from .capture import BodyCapture
+from .secret_members import has_credentials, is_laborious
 
 
 def raw_response(

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
-from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
 from openai_proxy.observe.exchange_log.observer import TOGETHER_BYTES, ExchangeLog
 from openai_proxy.observe.exchange_log.options import build

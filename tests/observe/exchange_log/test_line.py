@@ -9,9 +9,9 @@ from taken import Taken
 
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
-from openai_proxy.observe.secret_members import MOST_TORN_STRINGS
+from openai_proxy.observe.exchange_log.secret_members import MOST_TORN_STRINGS
 
 OWN = [
     *("timestamp", "request", "response", "id", "key", "model", "outcome", "duration_s", "first_byte_s"),

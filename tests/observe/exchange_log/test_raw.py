@@ -8,7 +8,7 @@ from fakes import exchange
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
 
 JSON = (b"Content-Type", b"application/json")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.observe.secret_members import (
+from openai_proxy.observe.exchange_log.secret_members import (
     MOST_CONTAINERS,
     MOST_STRINGS,
     MOST_TORN_STRINGS,

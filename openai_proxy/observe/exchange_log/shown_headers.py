@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from ..exchange.bounded_memo import short_memo
-from .redaction import REDACTED, SHORTEST_SECRET, TELLING, scrubbed_once
+from ...exchange.bounded_memo import short_memo
+from ..redaction import REDACTED, SHORTEST_SECRET, TELLING, scrubbed_once
 
 _HARMLESS = frozenset(
     b"""accept accept-encoding accept-language accept-ranges access-control-allow-origin allow alt-svc

@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..exchange.bounded_memo import short_memo
-from ..wire.json_members import value_end
-from ..wire.key_like import KEY_LIKE
-from .redaction import REDACTED, scrubbed
+from ...exchange.bounded_memo import short_memo
+from ...wire.json_members import value_end
+from ...wire.key_like import KEY_LIKE
+from ..redaction import REDACTED, scrubbed
 
 _PROSE_NAMES = frozenset(
     re.findall(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-from ..wire.body_headers import is_event_stream
-from ..wire.headers import media_type
+from ...wire.body_headers import is_event_stream
+from ...wire.headers import media_type
 
 
 class BodyCapture:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.bounded_memo import memo_of
-from openai_proxy.observe import shown_headers as module
-from openai_proxy.observe.shown_headers import shown_headers
+from openai_proxy.observe.exchange_log import shown_headers as module
+from openai_proxy.observe.exchange_log.shown_headers import shown_headers
 
 SECRET = b"CANARY-0123456789"
 

@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.observe.capture import BodyCapture
+from openai_proxy.observe.exchange_log.capture import BodyCapture
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8), st.integers(0, 60))
