@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from cost.budgeted import NOON
 from cost.sync_file import SyncFile
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Account, Balance, Budget, Need
@@ -14,7 +15,6 @@ from openai_proxy.cost.file_budgets import FileBudgets
 from openai_proxy.cost.ledger import RENEW_S, SharedLedger
 from openai_proxy.cost.webhook import Webhook
 
-NOON = 1_795_262_400.0
 ACCOUNT = Account("alice", "2026-11")
 HOOK = Webhook("https://hooks.example/x")
 
@@ -33,7 +33,9 @@ class Posts:
         return [document["data"]["at"] for _, _, document in self.posted]
 
 
-class World:
+class WatchedBudget:
+    """One process that watches a key's budget of ten dollars a month."""
+
     def __init__(self, store, form="json", at=(0.8, 1.0)):
         self.clock = Clock()
         self.posts = Posts()
@@ -49,10 +51,10 @@ class World:
 
 def test_each_part_is_reported_once():
     """A log line and a post each, not one for every request after it."""
-    world = World(MemoryBudgets())
+    watched = WatchedBudget(MemoryBudgets())
     for usd, parts in ((7.9, []), (0.1, [0.8]), (1.0, [0.8]), (1.0, [0.8, 1.0]), (5.0, [0.8, 1.0])):
-        world.spend(usd)
-        assert world.posts.parts == parts
+        watched.spend(usd)
+        assert watched.posts.parts == parts
 
 
 def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
@@ -61,12 +63,12 @@ def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
     keepers = [FileBudgets(file, lambda: NOON) for file in files]
     for store in keepers:
         store.start()
-    here, there = World(keepers[0]), World(keepers[1])
+    here, there = WatchedBudget(keepers[0]), WatchedBudget(keepers[1])
     here.spend(9.0)
     there.spend(0.1)
-    after = World(keepers[2])
+    after = WatchedBudget(keepers[2])
     after.spend(0.1)
-    assert [world.posts.parts for world in (here, there, after)] == [[0.8], [], []]
+    assert [watched.posts.parts for watched in (here, there, after)] == [[0.8], [], []]
     for file in files:
         file.close()
 
@@ -74,23 +76,17 @@ def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
 def test_a_keeper_that_fails_does_not_silence_the_alert():
     """One too many is better than none."""
     store = MemoryBudgets()
-    store.is_first = lambda account, name: _failed()
-    world = World(store)
-    world.spend(9.0)
-    assert world.posts.parts == [0.8]
-
-
-def _failed():
-    failed = Deferred()
-    failed.errback(OSError("disk full"))
-    return failed
+    store.is_first = lambda account, name: fail(OSError("disk full"))
+    watched = WatchedBudget(store)
+    watched.spend(9.0)
+    assert watched.posts.parts == [0.8]
 
 
 def test_slack_gets_a_text():
     """Its incoming webhooks take nothing else."""
-    world = World(MemoryBudgets(), form="slack")
-    world.spend(9.0)
-    ((webhook, name, document),) = world.posts.posted
+    watched = WatchedBudget(MemoryBudgets(), form="slack")
+    watched.spend(9.0)
+    ((webhook, name, document),) = watched.posts.posted
     assert (webhook, name, list(document)) == (HOOK, "alice/2026-11/0.8", ["text"])
     assert "'alice'" in document["text"]
 
@@ -103,15 +99,15 @@ def test_standings_are_known_from_the_start_on(tmp_path):
     before.judge(ACCOUNT, Balance(4.0, 0.0), [])
     store = FileBudgets(file, lambda: NOON)
     store.start()
-    world = World(store)
-    assert world.watch.balances() == []
-    world.ledger.start()
-    ((key, budget, balance),) = world.watch.balances()
+    watched = WatchedBudget(store)
+    assert watched.watch.balances() == []
+    watched.ledger.start()
+    ((key, budget, balance),) = watched.watch.balances()
     assert (key, budget.limit_usd, balance) == ("alice", 10.0, Balance(4.0, 0.0))
     before.judge(ACCOUNT, Balance(5.0, 0.0), [Need(1.0, 10.0)])
-    world.clock.advance(RENEW_S)
-    assert world.watch.balances()[0][2] == Balance(5.0, 1.0)
-    world.ledger.stop()
+    watched.clock.advance(RENEW_S)
+    assert watched.watch.balances()[0][2] == Balance(5.0, 1.0)
+    watched.ledger.stop()
     file.close()
     other.close()
 
@@ -119,6 +115,6 @@ def test_standings_are_known_from_the_start_on(tmp_path):
 @pytest.mark.parametrize("at", [(), (0.5,)])
 def test_parts_are_those_of_the_configuration(at):
     """None at all, too."""
-    world = World(MemoryBudgets(), at=at)
-    world.spend(10.0)
-    assert world.posts.parts == list(at)
+    watched = WatchedBudget(MemoryBudgets(), at=at)
+    watched.spend(10.0)
+    assert watched.posts.parts == list(at)

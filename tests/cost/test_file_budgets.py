@@ -5,6 +5,7 @@ import stat
 
 import pytest
 from cost.sync_file import SyncFile
+from fakes import result_of
 
 from openai_proxy.cost.budget import Account, Balance, Need, PendingCall
 from openai_proxy.cost.budget_store import LEASE_S
@@ -15,14 +16,16 @@ DAY = Account("alice", "2026-11-21")
 
 
 @pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path / "state.sqlite3")
-    yield world
-    for file in world.files:
+def processes(tmp_path):
+    processes = Processes(tmp_path / "state.sqlite3")
+    yield processes
+    for file in processes.files:
         file.close()
 
 
-class World:
+class Processes:
+    """Processes that share a file of budgets."""
+
     def __init__(self, path):
         self.path = path
         self.now = 1000.0
@@ -40,73 +43,71 @@ NOTHING = Balance()
 
 
 def judged(store, own=NOTHING, *wanted, account=DAY, limit_usd=10.0):
-    results = []
-    store.judge(account, own, [Need(usd, limit_usd) for usd in wanted]).addCallback(results.append)
-    return results[0]
+    return result_of(store.judge(account, own, [Need(usd, limit_usd) for usd in wanted]))
 
 
-def test_processes_see_what_others_spent_and_hold(world):
+def test_processes_see_what_others_spent_and_hold(processes):
     """Two daemons over one file share one budget."""
-    here, there = world.store(), world.store()
+    here, there = processes.store(), processes.store()
     assert judged(here, Balance(2.0, 0.0), 3.0) == ([3.0], Balance())
     assert judged(there, Balance(), 6.0, 5.0) == ([None, 5.0], Balance(2.0, 3.0))
     assert judged(here, Balance(2.0, 3.0), 0.5) == ([None], Balance(0.0, 5.0))
 
 
-def test_accounts_know_nothing_of_each_other(world):
+def test_accounts_know_nothing_of_each_other(processes):
     """Another key, and the next day, begin at nothing."""
-    store = world.store()
+    store = processes.store()
     judged(store, Balance(9.0, 0.0))
-    other = world.store()
+    other = processes.store()
     assert judged(other, Balance(), 9.0, account=Account("bob", DAY.period))[0] == [9.0]
     assert judged(other, Balance(), 9.0, account=Account("alice", "2026-11-22"))[0] == [9.0]
 
 
-def test_writing_the_same_again_changes_nothing(world):
+def test_writing_the_same_again_changes_nothing(processes):
     """A lost answer does no harm: sums are written, not differences."""
-    store = world.store()
+    store = processes.store()
     for _ in range(3):
         judged(store, Balance(4.0, 1.0))
-    assert judged(world.store())[1] == Balance(4.0, 1.0)
+    assert judged(processes.store())[1] == Balance(4.0, 1.0)
 
 
-def test_a_restart_keeps_what_was_spent_and_frees_in_time_what_was_held(world):
+def test_a_restart_keeps_what_was_spent_and_frees_in_time_what_was_held(processes):
     """A process that was killed leaves its reservations for a lease's length."""
-    judged(world.store(), Balance(4.0, 0.0), 3.0)
-    restarted = world.store()
+    judged(processes.store(), Balance(4.0, 0.0), 3.0)
+    restarted = processes.store()
     assert judged(restarted)[1] == Balance(4.0, 3.0)
-    world.now += LEASE_S
+    processes.now += LEASE_S
     assert judged(restarted)[1] == Balance(4.0, 0.0)
 
 
-def test_what_is_set_free_before_anything_is_spent_is_free_for_all(world):
+def test_what_is_set_free_before_anything_is_spent_is_free_for_all(processes):
     """A request that cost nothing, or a call that is kept, went on to fill the others' budget for a minute."""
-    here, there = world.store(), world.store()
+    here, there = processes.store(), processes.store()
     judged(here, Balance(), 4.0)
     assert judged(there)[1] == Balance(0.0, 4.0)
     judged(here, Balance())
     assert judged(there)[1] == Balance()
 
 
-def test_looking_writes_nothing(world):
+def test_looking_writes_nothing(processes):
     """Only money makes a row."""
-    store = world.store()
+    store = processes.store()
     judged(store, Balance(), 0.0)
-    assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
+    assert processes.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
 
 
-def test_old_accounts_are_dropped_at_start(world):
+def test_old_accounts_are_dropped_at_start(processes):
     """The file does not grow for ever."""
-    judged(world.store(), Balance(1.0, 0.0))
-    world.now += KEPT_S + LEASE_S + 1
-    world.store()
-    assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
+    judged(processes.store(), Balance(1.0, 0.0))
+    processes.now += KEPT_S + LEASE_S + 1
+    processes.store()
+    assert processes.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
 
 
-def test_only_the_owner_reads_the_file(world):
+def test_only_the_owner_reads_the_file(processes):
     """Who spent how much is nobody else's business."""
-    world.store()
-    assert stat.S_IMODE(world.path.stat().st_mode) == 0o600
+    processes.store()
+    assert stat.S_IMODE(processes.path.stat().st_mode) == 0o600
 
 
 def test_what_is_no_database_is_refused_by_name(tmp_path):
@@ -134,10 +135,10 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
         open_database(tmp_path / "missing" / "state.sqlite3")
 
 
-def test_work_that_fails_takes_nothing_with_it(world):
+def test_work_that_fails_takes_nothing_with_it(processes):
     """Others of the same transaction are done again without it."""
-    world.store()
-    connection = world.files[0].connection
+    processes.store()
+    connection = processes.files[0].connection
 
     def write(key):
         return lambda connection: (
@@ -150,22 +151,16 @@ def test_work_that_fails_takes_nothing_with_it(world):
     assert connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (2,)
 
 
-def taken(deferred):
-    results = []
-    deferred.addCallback(results.append)
-    return results[0]
-
-
-def test_a_pending_call_holds_its_money_over_restarts_and_is_charged_once(world):
+def test_a_pending_call_holds_its_money_over_restarts_and_is_charged_once(processes):
     """Whichever process is asked first charges it; the row is gone in the same step."""
     call = PendingCall("resp_1", DAY, 4.0)
-    here = world.store()
-    taken(here.hold(call))
-    there, after = world.store(), world.store()
+    here = processes.store()
+    result_of(here.hold(call))
+    there, after = processes.store(), processes.store()
     assert judged(there) == ([], Balance(0.0, 4.0))
-    assert taken(after.find("resp_1")) == call
-    assert taken(after.find("resp_2")) is None
-    assert (taken(there.take(call, 2.5)), taken(after.take(call, 2.5))) == (True, False)
-    assert taken(after.find("resp_1")) is None
+    assert result_of(after.find("resp_1")) == call
+    assert result_of(after.find("resp_2")) is None
+    assert (result_of(there.take(call, 2.5)), result_of(after.take(call, 2.5))) == (True, False)
+    assert result_of(after.find("resp_1")) is None
     assert judged(after) == ([], Balance(2.5, 0.0))
     assert judged(there, Balance(2.5, 0.0)) == ([], Balance(0.0, 0.0))

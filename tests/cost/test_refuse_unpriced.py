@@ -1,18 +1,14 @@
 """Models without a price are not free for those whose money is counted."""
 
 import pytest
-from fakes import through
-from twisted.internet.task import Clock
+from cost.budgeted import NOON, ledger
+from fakes import Forward, outcome_of, through
 
 from openai_proxy.cost.budget import Account, Budget
-from openai_proxy.cost.budget_store import MemoryBudgets
-from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
-
-NOON = 1_795_262_400.0
 
 
 def asked(stage, key="alice", model="house", method=b"POST", endpoint="chat/completions"):
@@ -20,18 +16,7 @@ def asked(stage, key="alice", model="house", method=b"POST", endpoint="chat/comp
     exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id=key, endpoint=endpoint)
     document = None if model is None else {"model": model}
     request = ProxyRequest(method, b"/chat/completions", [], b"{}", exchange, document=document)
-
-    async def forward(request):
-        return "answer"
-
-    results = []
-    through(stage, request, forward).addBoth(results.append)
-    return getattr(results[0], "value", results[0])
-
-
-@pytest.fixture
-def ledger():
-    return SharedLedger(MemoryBudgets(), Clock())
+    return outcome_of(through(stage, request, Forward("answer")))
 
 
 def refuse(ledger=None, refusing=("alice",), allowing=(), others=False, **budgets):
@@ -45,11 +30,12 @@ def refuse(ledger=None, refusing=("alice",), allowing=(), others=False, **budget
     )
 
 
-def test_a_key_with_a_budget_is_refused_once_it_has_spent_something(ledger):
+def test_a_key_with_a_budget_is_refused_once_it_has_spent_something():
     """A model that nobody can price would be free from then on."""
-    stage = refuse(ledger, alice=10.0)
+    accounts = ledger()
+    stage = refuse(accounts, alice=10.0)
     assert asked(stage) == "answer"
-    ledger.charge(Account("alice", "2026-11"), 0.5)
+    accounts.charge(Account("alice", "2026-11"), 0.5)
     error = asked(stage)
     assert isinstance(error, NotMeasured)
     assert (error.status, error.param, "'house'" in error.message) == (403, "model", True)

@@ -4,26 +4,22 @@ import gzip
 import json
 
 import pytest
-from fakes import JSON, Answer, response, through
+from cost.budgeted import NOON, balance_of, ledger, pricing
+from fakes import JSON, Answer, Forward, HeldForward, outcome_of, response, result_of, through
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.task import Clock
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
-from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.budget import Balance, Budget
 from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.pending_calls import MemoryCalls
-from openai_proxy.cost.prices import OwnPrice, Price
-from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.settle_batches import SettleBatches
+from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
 
-NOON = 1_795_262_400.0
-ACCOUNT = Account("alice", "2026-11")
 KNOWN = BatchInput({"m": ModelUse(2, 0, 10)})
 USAGE = {"input_tokens": 0, "output_tokens": 6, "total_tokens": 6}
 BEGUN = {"id": "batch_1", "object": "batch", "status": "validating", "input_file_id": "file-1"}
@@ -31,13 +27,11 @@ COUNTS = {"total": 2, "completed": 2, "failed": 0}
 DONE = {**BEGUN, "status": "completed", "model": "m-2026", "usage": USAGE, "request_counts": COUNTS}
 
 
-class World:
-    """Both stages; `m` costs a dollar for each output token, `dear` two, half in a batch."""
+class Batches:
+    """Both stages; `dear` costs two dollars for each output token, and each model half in a batch."""
 
     def __init__(self, budget_usd=100.0):
-        self.pricing = Pricing(
-            [OwnPrice("m", Price(0.0, 1_000_000.0)), OwnPrice("dear", Price(0.0, 2_000_000.0))]
-        )
+        self.pricing = pricing(dear=2.0)
         self.store = MemoryBudgets()
         self.inputs = MemoryInputs()
         self.calls = MemoryCalls()
@@ -46,73 +40,69 @@ class World:
         self.restart()
 
     def restart(self):
-        pricing, ledger = self.pricing, SharedLedger(self.store, Clock())
-        self.ledger = ledger
-        kept_in = ledger if self.budgets else None
+        pricing = self.pricing
+        self.ledger = ledger(self.store)
+        kept_in = self.ledger if self.budgets else None
         self.settle = SettleBatches(pricing.batch_cost_usd, self.calls, kept_in, self.inputs)
-        self.keep = KeepBudget(ledger, self.budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd)
+        self.keep = KeepBudget(
+            self.ledger, self.budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd
+        )
 
-    def ask(self, say, method="GET", endpoint="batches/{id}", status=200, headers=(), known=None, **how):
-        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id=how.get("key", "alice"))
+    def start(self, forward, method="GET", endpoint="batches/{id}", key="alice", known=None):
+        """Return the exchange of a request, and a Deferred of its response."""
+        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id=key)
         request = ProxyRequest(
             method.encode(), b"/x", [], None, exchange, endpoint=endpoint, batch_input=known
         )
+        return exchange, through(compose([self.settle, self.keep], forward), request)
+
+    def ask(self, say, *, status=200, headers=(), outcome=Outcome.COMPLETE, **how):
         data = say if isinstance(say, bytes) else json.dumps(say).encode()
-
-        async def forward(request):
-            exchange.attempts = 1
-            return response(Answer(data), JSON, *headers, status=status)
-
-        async def keep(request):
-            return await self.keep(request, forward)
-
-        results = []
-        through(self.settle, request, keep).addCallback(results.append)
-        assert results[0].status == status
+        given = response(Answer(data), JSON, *headers, status=status)
+        exchange, asked = self.start(Forward(given), **how)
+        assert result_of(asked).status == status
         exchange.status = status
-        exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
+        exchange.end(outcome, 1.0)
         return exchange
 
     def begin(self, say=BEGUN, **how):
-        return self.ask(say, "POST", "batches", known=KNOWN, **how)
+        return self.ask(say, method="POST", endpoint="batches", known=KNOWN, **how)
 
     @property
     def balance(self):
-        found = []
-        through(self.ledger.balance, ACCOUNT).addCallback(found.append)
-        return found[0]
+        return balance_of(self.ledger)
 
 
 def test_half_the_price_stays_reserved_until_the_end_is_shown():
     """However often it is requested, it is charged once, and reported once."""
-    world = World()
-    begun = world.begin()
+    batches = Batches()
+    begun = batches.begin()
     assert (begun.model, begun.cost_usd, begun.usage) == ("m", None, None)
-    world.ask({**BEGUN, "status": "finalizing"})
-    assert world.balance == Balance(0.0, 5.0)
-    asked = [world.ask(DONE) for _ in range(3)]
-    assert world.balance == Balance(3.0, 0.0)
+    batches.ask({**BEGUN, "status": "finalizing"})
+    assert batches.balance == Balance(0.0, 5.0)
+    asked = [batches.ask(DONE) for _ in range(3)]
+    assert batches.balance == Balance(3.0, 0.0)
     assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
     assert (asked[0].model, asked[0].usage.output_tokens, asked[0].service_tier) == ("m", 6, "batch")
 
 
 def test_a_restart_forgets_nothing():
     """The money is set aside in the store, not in the process."""
-    world = World()
-    world.begin()
-    world.restart()
-    assert world.balance == Balance(0.0, 5.0)
-    assert world.ask(DONE).cost_usd == 3.0
-    assert world.balance == Balance(3.0, 0.0)
+    batches = Batches()
+    batches.begin()
+    batches.restart()
+    assert batches.balance == Balance(0.0, 5.0)
+    assert batches.ask(DONE).cost_usd == 3.0
+    assert batches.balance == Balance(3.0, 0.0)
 
 
 def test_an_answer_that_is_final_at_once_is_settled_when_somebody_asks():
     """Some servers run a batch before they answer."""
-    world = World()
-    world.begin(DONE)
-    assert world.balance == Balance(0.0, 5.0)
-    world.ask(DONE)
-    assert world.balance == Balance(3.0, 0.0)
+    batches = Batches()
+    batches.begin(DONE)
+    assert batches.balance == Balance(0.0, 5.0)
+    batches.ask(DONE)
+    assert batches.balance == Balance(3.0, 0.0)
 
 
 OTHER = {**DONE, "id": "batch_2", "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}}
@@ -129,20 +119,20 @@ OTHER = {**DONE, "id": "batch_2", "usage": {"input_tokens": 3, "output_tokens": 
 )
 def test_the_end_is_seen_in_every_answer(how):
     """Compressed, cancelled, in a list, asked for by somebody else."""
-    world = World()
-    world.begin()
-    assert world.ask(**how).cost_usd == 3.0
-    assert world.balance == Balance(3.0, 0.0)
+    batches = Batches()
+    batches.begin()
+    assert batches.ask(**how).cost_usd == 3.0
+    assert batches.balance == Balance(3.0, 0.0)
 
 
 def test_a_list_settles_all_that_are_over():
     """And the record has the sum."""
-    world = World()
-    world.begin()
-    world.begin({**BEGUN, "id": "batch_2"})
-    asked = world.ask({"data": [DONE, OTHER]}, endpoint="batches")
+    batches = Batches()
+    batches.begin()
+    batches.begin({**BEGUN, "id": "batch_2"})
+    asked = batches.ask({"data": [DONE, OTHER]}, endpoint="batches")
     assert (asked.cost_usd, asked.usage.input_tokens, asked.usage.output_tokens) == (4.0, 3, 8)
-    assert world.balance == Balance(4.0, 0.0)
+    assert batches.balance == Balance(4.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -157,10 +147,10 @@ def test_a_list_settles_all_that_are_over():
 )
 def test_an_end_without_usage_charges_what_was_done_of_it(end, spent_usd):
     """The share of what was reserved; all of it if nobody counts. The record says the same."""
-    world = World()
-    world.begin()
-    assert world.ask({**BEGUN, **end}).cost_usd == spent_usd
-    assert world.balance == Balance(spent_usd, 0.0)
+    batches = Batches()
+    batches.begin()
+    assert batches.ask({**BEGUN, **end}).cost_usd == spent_usd
+    assert batches.balance == Balance(spent_usd, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -176,21 +166,21 @@ def test_an_end_without_usage_charges_what_was_done_of_it(end, spent_usd):
 )
 def test_the_price_is_that_of_the_models_asked_for(uses, model, spent_usd):
     """The dearest of several, unless the answer names one; the answer's model if the file is not known."""
-    world = World()
-    world.begin()
-    world.inputs.keep("file-1", "key:alice", BatchInput(uses))
-    exchange = world.ask({**DONE, "model": model})
-    assert world.balance == Balance(spent_usd, 0.0)
+    batches = Batches()
+    batches.begin()
+    batches.inputs.keep("file-1", "key:alice", BatchInput(uses))
+    exchange = batches.ask({**DONE, "model": model})
+    assert batches.balance == Balance(spent_usd, 0.0)
     assert exchange.cost_usd == (spent_usd or None)
     assert exchange.usage.output_tokens == 6
 
 
 def test_inputs_that_cannot_be_looked_up_leave_the_answers_model():
     """A store that is away holds up no settlement."""
-    world = World()
-    world.begin()
-    world.inputs.find = lambda name: fail(OSError("no"))
-    assert world.ask({**DONE, "model": "m"}).cost_usd == 3.0
+    batches = Batches()
+    batches.begin()
+    batches.inputs.find = lambda name: fail(OSError("no"))
+    assert batches.ask({**DONE, "model": "m"}).cost_usd == 3.0
 
 
 @pytest.mark.parametrize(
@@ -198,18 +188,18 @@ def test_inputs_that_cannot_be_looked_up_leave_the_answers_model():
 )
 def test_other_answers_settle_nothing(say):
     """A batch that runs, another batch, an answer that is cut off."""
-    world = World()
-    world.begin()
-    assert world.ask(say).cost_usd is None
-    assert world.balance == Balance(0.0, 5.0)
+    batches = Batches()
+    batches.begin()
+    assert batches.ask(say).cost_usd is None
+    assert batches.balance == Balance(0.0, 5.0)
 
 
 def test_an_error_settles_nothing():
     """Whatever it says."""
-    world = World()
-    world.begin()
-    world.ask(DONE, status=500)
-    assert world.balance == Balance(0.0, 5.0)
+    batches = Batches()
+    batches.begin()
+    batches.ask(DONE, status=500)
+    assert batches.balance == Balance(0.0, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -221,93 +211,74 @@ def test_an_error_settles_nothing():
 )
 def test_a_batch_without_a_name_is_not_waited_for(how, spent_usd):
     """An error frees the money; an answer that names none is charged what was set aside."""
-    world = World()
-    world.begin(**how)
-    assert world.balance == Balance(spent_usd, 0.0)
+    batches = Batches()
+    batches.begin(**how)
+    assert batches.balance == Balance(spent_usd, 0.0)
 
 
 def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
     """The batch may have begun, and nobody knows its name."""
-    world = World()
-    exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id="alice")
-    request = ProxyRequest(b"POST", b"/batches", [], None, exchange, endpoint="batches", batch_input=KNOWN)
-    answer = Deferred()
-
-    async def forward(request):
-        exchange.attempts = 1
-        return await answer
-
-    async def keep(request):
-        return await world.keep(request, forward)
-
-    asked = through(world.settle, request, keep)
+    batches = Batches()
+    exchange, asked = batches.start(HeldForward(), method="POST", endpoint="batches", known=KNOWN)
     asked.addErrback(lambda failure: failure.trap(CancelledError))
     asked.cancel()
     exchange.end(Outcome.CLIENT_GONE, 1.0)
-    assert world.balance == Balance(5.0, 0.0)
+    assert batches.balance == Balance(5.0, 0.0)
 
 
 def test_without_a_budget_the_cost_is_reported_once():
     """The lines and metrics have it, whoever asks how often, also after a restart."""
-    world = World(budget_usd=None)
-    world.begin()
-    world.restart()
-    assert [world.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
-    world.restart()
-    assert world.ask(DONE).cost_usd is None
+    batches = Batches(budget_usd=None)
+    batches.begin()
+    batches.restart()
+    assert [batches.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
+    batches.restart()
+    assert batches.ask(DONE).cost_usd is None
 
 
 def test_settled_batches_are_remembered_up_to_a_bound():
     """Lists of them are looked through without asking for each; a name that is given out again counts anew."""
-    world = World(budget_usd=None)
-    world.settle._settled.update({f"batch_{number}": None for number in range(10_000)})
-    world.begin()
-    assert "batch_1" not in world.settle._settled
-    world.settle._settled["batch_1x"] = None
-    assert world.ask(DONE).cost_usd == 3.0
-    assert len(world.settle._settled) == 10_000
-    assert "batch_0" not in world.settle._settled
+    batches = Batches(budget_usd=None)
+    batches.settle._settled.update({f"batch_{number}": None for number in range(10_000)})
+    batches.begin()
+    assert "batch_1" not in batches.settle._settled
+    batches.settle._settled["batch_1x"] = None
+    assert batches.ask(DONE).cost_usd == 3.0
+    assert len(batches.settle._settled) == 10_000
+    assert "batch_0" not in batches.settle._settled
 
 
 def test_a_client_that_leaves_while_its_batches_are_looked_up_settles_nothing():
     """It is no error; whoever asks next settles them."""
-    world = World(budget_usd=None)
-    world.begin()
-    world.begin({**BEGUN, "id": "batch_2"})
-    find, world.calls.find = world.calls.find, lambda name: Deferred()
-    exchange = Exchange(0.0, NOON, "GET", "/v1/x", credential_id="alice")
-    request = ProxyRequest(b"GET", b"/batches", [], None, exchange, endpoint="batches")
+    batches = Batches(budget_usd=None)
+    batches.begin()
+    batches.begin({**BEGUN, "id": "batch_2"})
+    find, batches.calls.find = batches.calls.find, lambda name: Deferred()
     body = Answer(json.dumps({"data": [DONE, OTHER]}).encode())
-
-    async def forward(request):
-        return response(body, JSON)
-
-    failures = []
-    asked = through(world.settle, request, forward)
-    asked.addErrback(failures.append)
+    _, asked = batches.start(Forward(response(body, JSON)), endpoint="batches")
     asked.cancel()
-    assert isinstance(failures[0].value, CancelledError)
-    world.calls.find = find
-    assert world.ask(DONE).cost_usd == 3.0
+    assert isinstance(outcome_of(asked), CancelledError)
+    batches.calls.find = find
+    assert batches.ask(DONE).cost_usd == 3.0
 
 
 def test_two_processes_charge_a_batch_once():
     """Both may be asked at the same time."""
-    world = World()
-    world.begin()
-    first = world.settle
-    world.restart()
-    second = world.settle
+    batches = Batches()
+    batches.begin()
+    first = batches.settle
+    batches.restart()
+    second = batches.settle
     costs = []
     for stage in (first, second):
-        world.settle = stage
-        costs.append(world.ask(DONE).cost_usd)
+        batches.settle = stage
+        costs.append(batches.ask(DONE).cost_usd)
     assert costs == [3.0, None]
 
 
 @pytest.mark.parametrize("endpoint", ["batches/{id}/other", "files", "responses/{id}"])
 def test_other_endpoints_are_left_alone(endpoint):
     """No answer about something else is held back."""
-    world = World()
-    world.begin()
-    assert world.ask(DONE, endpoint=endpoint).cost_usd is None
+    batches = Batches()
+    batches.begin()
+    assert batches.ask(DONE, endpoint=endpoint).cost_usd is None

@@ -4,38 +4,34 @@ import gzip
 import json
 
 import pytest
+from cost.budgeted import NOON, balance_of, ledger, pricing
 from cost.sync_file import SyncFile
-from fakes import Reader, through
+from fakes import Forward, Reader, result_of, through
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.budget import Balance, Budget
 from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget
 from openai_proxy.cost.later_usage import KeptCall
-from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
-from openai_proxy.cost.prices import OwnPrice, Price
-from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.settle_later import SettleLater
+from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 
-NOON = 1_795_262_400.0
-ACCOUNT = Account("alice", "2026-11")
 USAGE = {"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}
 QUEUED = {"id": "resp_1", "object": "response", "status": "queued", "model": "m", "usage": None}
 DONE = {**QUEUED, "status": "completed", "usage": USAGE}
 
 
-class World:
-    """Both stages over an upstream that answers `say`; model `m` costs a dollar for each output token."""
+class BackgroundCalls:
+    """Both stages over an upstream that answers `say`."""
 
     def __init__(self, budget_usd=10.0, calls=None, buffered_bytes=100_000_000):
-        self.pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
+        self.pricing = pricing()
         self.store = MemoryBudgets()
         self.calls = MemoryCalls() if calls is None else calls
         self.buffered = BufferedBytes(buffered_bytes)
@@ -43,7 +39,7 @@ class World:
         self.restart()
 
     def restart(self):
-        self.ledger = SharedLedger(self.store, Clock())
+        self.ledger = ledger(self.store)
         self.later = SettleLater(self.pricing.settle, self.calls, self.ledger, self.buffered)
         self.keep = KeepBudget(self.ledger, self.budgets, self.pricing.cost_usd, self.pricing.settle)
 
@@ -55,19 +51,12 @@ class World:
         request = ProxyRequest(method.encode(), target, [], body, exchange, document=document)
         data = say if isinstance(say, bytes) else json.dumps(say).encode()
         headers = [(b"Content-Type", how.get("kind", b"application/json")), *how.get("headers", ())]
-
-        async def forward(request):
-            return ProxyResponse(how.get("status", 200), b"OK", headers, WholeBody(data))
-
-        async def keep(request):
-            return await self.keep(request, forward)
-
-        results = []
-        through(self.later, request, keep).addCallback(results.append)
-        for each in results[0].filters:
+        given = ProxyResponse(how.get("status", 200), b"OK", headers, WholeBody(data))
+        response = result_of(through(compose([self.later, self.keep], Forward(given)), request))
+        for each in response.filters:
             assert b"".join(each.feed(bytes([byte])) for byte in data) + each.finish() == data
         reader = Reader()
-        results[0].body.deliverBody(reader)
+        response.body.deliverBody(reader)
         assert reader.data == data
         exchange.status = how.get("status", 200)
         exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
@@ -80,32 +69,30 @@ class World:
 
     @property
     def balance(self):
-        found = []
-        Deferred.fromCoroutine(self.ledger.balance(ACCOUNT)).addCallback(found.append)
-        return found[0]
+        return balance_of(self.ledger)
 
 
 def test_the_reservation_stays_until_the_usage_is_read_once():
     """3.125 USD were reported as 0.000006, because the first answer has no usage."""
-    world = World()
-    begun = world.begin()
+    background = BackgroundCalls()
+    begun = background.begin()
     assert (begun.usage, begun.cost_usd) == (None, None)
-    world.ask({**QUEUED, "status": "in_progress"})
-    assert world.balance == Balance(0.0, 5.0)
-    asked = [world.ask(DONE) for _ in range(3)]
-    assert world.balance == Balance(3.0, 0.0)
+    background.ask({**QUEUED, "status": "in_progress"})
+    assert background.balance == Balance(0.0, 5.0)
+    asked = [background.ask(DONE) for _ in range(3)]
+    assert background.balance == Balance(3.0, 0.0)
     assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
     assert (asked[0].model, asked[0].usage.output_tokens) == ("m", 3)
 
 
 def test_a_restart_forgets_nothing():
     """The money is set aside in the store, not in the process."""
-    world = World()
-    world.begin()
-    world.restart()
-    assert world.balance == Balance(0.0, 5.0)
-    assert world.ask(DONE).cost_usd == 3.0
-    assert world.balance == Balance(3.0, 0.0)
+    background = BackgroundCalls()
+    background.begin()
+    background.restart()
+    assert background.balance == Balance(0.0, 5.0)
+    assert background.ask(DONE).cost_usd == 3.0
+    assert background.balance == Balance(3.0, 0.0)
 
 
 def stream(*events):
@@ -128,19 +115,19 @@ def stream(*events):
 )
 def test_the_usage_is_read_in_every_form(how):
     """As a stream, compressed, cut off, cancelled."""
-    world = World()
-    world.begin()
-    assert world.ask(**how).cost_usd == 3.0
-    assert world.balance == Balance(3.0, 0.0)
+    background = BackgroundCalls()
+    background.begin()
+    assert background.ask(**how).cost_usd == 3.0
+    assert background.balance == Balance(3.0, 0.0)
 
 
 @pytest.mark.parametrize(("status", "spent_usd"), [("failed", 0.0), ("cancelled", 5.0)])
 def test_an_end_without_usage_charges_what_is_known(status, spent_usd):
     """A failure costs nothing; of what was cancelled nobody says how far it came."""
-    world = World()
-    world.begin()
-    world.ask({**QUEUED, "status": status})
-    assert world.balance == Balance(spent_usd, 0.0)
+    background = BackgroundCalls()
+    background.begin()
+    background.ask({**QUEUED, "status": status})
+    assert background.balance == Balance(spent_usd, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -153,52 +140,52 @@ def test_an_end_without_usage_charges_what_is_known(status, spent_usd):
 )
 def test_a_client_that_leaves_is_paid_for_later(how):
     """The upstream goes on: whoever asks next reads the usage."""
-    world = World()
-    world.begin(**how)
-    assert world.balance == Balance(0.0, 5.0)
-    world.ask(DONE)
-    assert world.balance == Balance(3.0, 0.0)
+    background = BackgroundCalls()
+    background.begin(**how)
+    assert background.balance == Balance(0.0, 5.0)
+    background.ask(DONE)
+    assert background.balance == Balance(3.0, 0.0)
 
 
 @pytest.mark.parametrize("how", [{"status": 400, "say": {"error": {}}}, {"say": b"nonsense"}])
 def test_a_call_that_never_began_is_not_waited_for(how):
     """An error frees the money; an answer without a name is charged what was set aside."""
-    world = World()
-    world.begin(**how)
-    assert world.balance.held_usd == 0.0
+    background = BackgroundCalls()
+    background.begin(**how)
+    assert background.balance.held_usd == 0.0
 
 
 def test_without_a_budget_the_cost_is_reported_once():
     """The lines and metrics have it, whoever asks how often."""
-    world = World(budget_usd=None)
-    world.begin()
-    assert [world.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
+    background = BackgroundCalls(budget_usd=None)
+    background.begin()
+    assert [background.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
 
 
 def test_answers_about_other_responses_cost_nothing():
     """Reading a stored response makes no tokens."""
-    world = World()
-    assert (world.ask(DONE).cost_usd, world.balance) == (None, Balance())
+    background = BackgroundCalls()
+    assert (background.ask(DONE).cost_usd, background.balance) == (None, Balance())
 
 
 def test_names_that_strangers_make_up_are_bounded():
     """No name is longer than 256 bytes, and the tables forget."""
-    world = World(budget_usd=None)
-    assert world.begin({**QUEUED, "id": "resp_" + "x" * 300}).pending_call is None
-    assert not world.calls._calls
+    background = BackgroundCalls(budget_usd=None)
+    assert background.begin({**QUEUED, "id": "resp_" + "x" * 300}).pending_call is None
+    assert not background.calls._calls
     for number in range(MOST_CALLS + 100):
-        world.calls.keep(f"resp_{number}", KeptCall("m", False))
-    assert len(world.calls._calls) == MOST_CALLS
-    assert world.ask(DONE, target=b"/responses/resp_99").cost_usd is None
-    assert world.ask({**DONE, "id": "resp_100"}, target=b"/responses/resp_100").cost_usd == 3.0
+        background.calls.keep(f"resp_{number}", KeptCall("m", False))
+    assert len(background.calls._calls) == MOST_CALLS
+    assert background.ask(DONE, target=b"/responses/resp_99").cost_usd is None
+    assert background.ask({**DONE, "id": "resp_100"}, target=b"/responses/resp_100").cost_usd == 3.0
 
 
 def test_no_long_name_of_a_model_is_remembered():
     """Clients choose them."""
-    world = World(budget_usd=None)
+    background = BackgroundCalls(budget_usd=None)
     document = {"model": "m" * 1000, "background": True}
-    world.ask(QUEUED, "POST", "responses", b"/responses", document=document)
-    assert world.calls._calls == {"resp_1": KeptCall(None, False)}
+    background.ask(QUEUED, "POST", "responses", b"/responses", document=document)
+    assert background.calls._calls == {"resp_1": KeptCall(None, False)}
 
 
 @pytest.fixture
@@ -212,18 +199,18 @@ def file(tmp_path):
 @pytest.mark.parametrize("budget_usd", [None, 10.0])
 def test_a_restart_loses_no_usage(file, budget_usd):
     """The names of calls are in the state file: another run, or another worker, counts each once."""
-    first = World(budget_usd, FileCalls(file, lambda: NOON))
+    first = BackgroundCalls(budget_usd, FileCalls(file, lambda: NOON))
     first.begin()
-    second = World(budget_usd, FileCalls(file, lambda: NOON))
+    second = BackgroundCalls(budget_usd, FileCalls(file, lambda: NOON))
     second.store = first.store
     second.restart()
     assert second.ask(DONE).cost_usd == 3.0
-    assert [world.ask(DONE).cost_usd for world in (first, second)] == [None, None]
+    assert [background.ask(DONE).cost_usd for background in (first, second)] == [None, None]
 
 
 def test_two_processes_that_see_the_end_at_once_count_it_once(file):
     """Both have found the call; one of them forgets it first, and only that one counts."""
-    first, second = (World(None, FileCalls(file, lambda: NOON)) for _ in range(2))
+    first, second = (BackgroundCalls(None, FileCalls(file, lambda: NOON)) for _ in range(2))
     first.begin()
     answers = []
     found = second.calls.find
@@ -256,20 +243,20 @@ def test_a_client_that_leaves_while_its_answer_is_counted_loses_no_usage(file):
 
 def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
     """An alias has a price although its model has none."""
-    first = World(None, FileCalls(file, lambda: NOON))
+    first = BackgroundCalls(None, FileCalls(file, lambda: NOON))
     first.begin({**QUEUED, "model": "behind"})
-    second = World(None, FileCalls(file, lambda: NOON))
+    second = BackgroundCalls(None, FileCalls(file, lambda: NOON))
     exchange = second.ask({**DONE, "model": "behind"})
     assert (exchange.model, exchange.cost_usd) == ("m", 3.0)
 
 
 def test_a_file_that_fails_costs_no_usage_while_the_process_runs(file):
     """What could not be written is remembered here."""
-    world = World(None, FileCalls(file, lambda: NOON))
+    background = BackgroundCalls(None, FileCalls(file, lambda: NOON))
     file.failing = True
-    world.begin()
+    background.begin()
     file.failing = False
-    assert [world.ask(DONE).cost_usd for _ in range(2)] == [3.0, None]
+    assert [background.ask(DONE).cost_usd for _ in range(2)] == [3.0, None]
 
 
 def test_the_file_keeps_a_bounded_number_of_calls(file, monkeypatch):
@@ -285,11 +272,11 @@ def test_the_file_keeps_a_bounded_number_of_calls(file, monkeypatch):
 
 def test_answers_are_read_as_far_as_there_is_room():
     """What is held of them counts with all other bodies; one that was not read is read the next time."""
-    world = World(buffered_bytes=1000)
-    world.begin()
+    background = BackgroundCalls(buffered_bytes=1000)
+    background.begin()
     long = {**DONE, "output": "x" * 2000}
-    assert world.ask(long).cost_usd is None
-    assert world.balance == Balance(0.0, 5.0)
-    world.buffered.limit_bytes = 10_000
-    assert world.ask(long).cost_usd == 3.0
-    assert world.balance == Balance(3.0, 0.0)
+    assert background.ask(long).cost_usd is None
+    assert background.balance == Balance(0.0, 5.0)
+    background.buffered.limit_bytes = 10_000
+    assert background.ask(long).cost_usd == 3.0
+    assert background.balance == Balance(3.0, 0.0)

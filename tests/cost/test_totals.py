@@ -1,6 +1,7 @@
 """Totals by key, model and day, in memory and in a file."""
 
 import pytest
+from cost.budgeted import NOON
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
@@ -11,7 +12,6 @@ from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 
-NOON = 1_795_262_400.0
 """2026-11-21T12:00:00Z."""
 ALL = ("0000-01-01", "9999-12-31")
 

@@ -5,7 +5,17 @@ What serves one room only stands in the folder of its tests.
 
 from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, read
 from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, parts
-from fakes.exchanges import JSON, UPGRADE, Recorder, chat_chunk, exchange, response
+from fakes.exchanges import (
+    JSON,
+    UPGRADE,
+    Forward,
+    HeldForward,
+    Recorder,
+    chat_chunk,
+    exchange,
+    refusal,
+    response,
+)
 from fakes.results import outcome_of, result_of, results_of, through
 from fakes.transports import Resolver, SocketPair, Transport
 
@@ -20,6 +30,8 @@ __all__ = [
     "Connection",
     "Downstream",
     "Far",
+    "Forward",
+    "HeldForward",
     "Reader",
     "Recorder",
     "Resolver",
@@ -32,6 +44,7 @@ __all__ = [
     "outcome_of",
     "parts",
     "read",
+    "refusal",
     "response",
     "result_of",
     "results_of",

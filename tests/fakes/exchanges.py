@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from fakes.bodies import Answer
+from fakes.results import outcome_of, through
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
 
@@ -52,3 +55,39 @@ class Recorder:
             body = await body.read(1 << 30)
         self.bodies.append(body or b"")
         return response(Answer(b"ok"))
+
+
+class Forward:
+    """An innermost `forward`: keeps each request, and gives `given` for it, or raises it."""
+
+    def __init__(self, given=None):
+        self.requests = []
+        self.given = given
+
+    async def __call__(self, request):
+        self.requests.append(request)
+        request.exchange.attempts += 1
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+class HeldForward:
+    """An innermost `forward` whose `calls` are Deferreds that wait for the test; `cancelled` are those given up."""
+
+    def __init__(self):
+        self.calls = []
+        self.cancelled = []
+
+    def __call__(self, request):
+        request.exchange.attempts += 1
+        self.calls.append(Deferred(self.cancelled.append))
+        return self.calls[-1]
+
+
+def refusal(stage, request):
+    """Return the exception with which a stage refuses a request; None if it goes on."""
+    forward = Forward()
+    outcome = outcome_of(through(stage, request, forward))
+    assert forward.requests == ([] if outcome else [request])
+    return outcome

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from cost.budgeted import NOON
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
@@ -16,8 +17,6 @@ from openai_proxy.exchange.page_errors import InvalidValue
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
-
-NOON = 1_795_262_400.0
 
 
 @pytest.fixture
