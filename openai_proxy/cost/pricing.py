@@ -115,6 +115,11 @@ class Pricing:
             return True  # nearly always
         return self.cost_usd(model, upstream, _ONE, timestamp) is not None
 
+    def lacks_price(self, exchange: Exchange) -> bool:
+        """Return whether there is no price for the model that was asked for, or none was named."""
+        model = exchange.model
+        return model is None or not self.is_priced(model, exchange.upstream, exchange.timestamp)
+
     def may_be_priced(self, model: str, timestamp: float) -> bool:
         """Return whether there is a price, or may be one once an answer has named its model.
 

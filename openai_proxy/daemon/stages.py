@@ -119,7 +119,7 @@ def ordered_stages(
         counts or limits.counts_model_tokens(settings),
         around.clock,
         strip_think.reads if strip_think is not None else None,
-        spending.pricing.is_priced if spending.pricing is not None else None,
+        spending.pricing.lacks_price if spending.pricing is not None else None,
     )
     stages: list[Stage | None] = [
         # First: an unknown caller must not make the proxy read, count or call anything.

@@ -139,7 +139,7 @@ class ApiRequest(Protocol):
     undelivered: list[ResponseBody] | None
 
     def run(self, forward: Forward, asked: ProxyRequest) -> None:
-        """Answer with what `forward` returns or raises; what it raises at the call passes through."""
+        """Answer with what `forward` returns or raises."""
 
     def cancel(self, error: ProxyError) -> None:
         """Stop it for the operator; `error` is the answer if none has begun."""

@@ -6,6 +6,8 @@ it: a page by `write` and `finish`, the API by `run`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -162,30 +164,36 @@ class DownstreamRequest(WireRequest):
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def run(self, forward: Forward, asked: ProxyRequest) -> None:
-        """Run the stages and answer with what they return or raise; what `forward` raises at the call passes through.
+        """Run the stages and answer with what they return or raise.
 
         Driven by hand: `Deferred.fromCoroutine` makes two Deferreds, a
         context and a cancellation record for what is one step to the
         upstream and one step back.
         """
-        self._stages = forward(asked)
-        self._advance()
+        self._advance(start=partial(forward, asked))
         limits = self.site.limits
         if limits.keepalive_before_head and limits.keepalive_s is not None and self.running is not None:
             self._early_head = EarlyHead(self, limits.keepalive_s, self.site.call_later)
 
-    def _advance(self, result: Any = None) -> None:
-        """Run the stages until they wait again, or end.
+    def _advance(
+        self, result: Any = None, start: Callable[[], Awaitable[ProxyResponse]] | None = None
+    ) -> None:
+        """Begin with `start`, or go on, until the stages wait again, or end.
 
         As the callback of what they waited for. They take a result from the
         Deferred itself; a failure has to be thrown in, for a Deferred that
         runs its callbacks does not raise yet.
         """
         try:
+            if start is not None:
+                self._stages = start()
             if isinstance(result, Failure):
                 waiting = result.throwExceptionIntoGenerator(self._stages)
             else:
                 waiting = self._stages.send(None)
+        except ProxyError as error:
+            self.running = None
+            self.refuse(self._cancelled or error)
         except StopIteration as stop:
             self.running = None
             try:

@@ -153,6 +153,11 @@ def test_a_model_without_a_price_is_warned_of_once():
     assert warned[:2] == ["house", "m0"]
     assert len(warned) == 200
     assert (pricing.is_priced("priced", None, 0.0), pricing.is_priced("house", None, 0.0)) == (True, False)
+    lacking = [
+        pricing.lacks_price(Exchange(0.0, 0.0, "POST", "/x", model=model))
+        for model in ("priced", "house", None)
+    ]
+    assert lacking == [False, True, True]
 
 
 def test_the_model_that_answers_is_priced_where_the_name_asked_for_has_no_price():

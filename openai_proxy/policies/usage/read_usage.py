@@ -121,8 +121,8 @@ class ReadUsage:
     asked for without compression; if it comes compressed all the same, it
     is decoded here.
 
-    `is_priced` says for a model, an upstream and the time whether there is a
-    price: if there is none, the model that the answer names is noted.
+    `lacks_price` says of an exchange whether there is no price for the model
+    that was asked for: then the model that the answer names is noted.
     """
 
     def __init__(
@@ -130,10 +130,10 @@ class ReadUsage:
         inject: bool,
         clock: Callable[[], float],
         read_outside: Callable[[ProxyRequest], bool] | None = None,
-        is_priced: Callable[[str, str | None, float], bool] | None = None,
+        lacks_price: Callable[[Exchange], bool] | None = None,
     ) -> None:
         self._inject = inject
-        self._is_priced = is_priced
+        self._lacks_price = lacks_price
         self._clock = clock
         self._read_outside = read_outside
         self._refused_until: dict[str, float] = {}
@@ -149,14 +149,16 @@ class ReadUsage:
             return await forward(request)
         asking = self._ask(request) if self._inject else request
         response = await forward(asking)
+        media = media_type_and_coding(response.headers)
+        wants_model = self._lacks_price is not None and self._lacks_price(exchange)
         if asking is request:
             if exchange.usage is not None:  # a hit of the cache brought it
                 if self._read_outside is None:
                     return response
-                return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
-            if _read_at_once(response, exchange, self._wants_model(request)):
+                return self._plain(request, response, media, hide=False)
+            if _read_at_once(response, media, exchange, wants_model):
                 return response
-            code = _maybe_error(response)
+            code = _maybe_error(response, media)
             if code is not None:
                 exchange.note_error(code)
                 return response
@@ -166,16 +168,17 @@ class ReadUsage:
                 response.body.discard()
                 asking = request
                 response = await forward(request)
+                media = media_type_and_coding(response.headers)
+                wants_model = self._lacks_price is not None and self._lacks_price(exchange)
                 if response.status not in _REFUSALS:  # else it was something of the client's own
                     self._remember(request)
         if not 200 <= response.status < 300:
             return response
-        media = media_type_and_coding(response.headers)
         plain = self._plain(request, response, media, asking is not request)
         if plain is not response:
             response, media = plain, (media[0], b"")
         reading = _Reading(request)
-        body_filter = _choose(reading, response, media, asking is not request, self._wants_model(request))
+        body_filter = _choose(reading, response, media, asking is not request, wants_model)
         if reading.meter is not None:
             exchange.complete_usage = reading.settle
             if type(reading.meter) is UsageMeter and exchange.endpoint in _ESTIMATED:
@@ -183,14 +186,6 @@ class ReadUsage:
         if _may_be_error(response, media, exchange):
             response = response.filtered(WatchDocumentError(exchange))
         return response if body_filter is None else response.filtered(body_filter)
-
-    def _wants_model(self, request: ProxyRequest) -> bool:
-        """Whether the model that the answer names matters: the one asked for has no price, or there is none."""
-        model, exchange = request.model, request.exchange
-        is_priced = self._is_priced
-        return is_priced is not None and (
-            model is None or not is_priced(model, exchange.upstream, exchange.timestamp)
-        )
 
     def _plain(
         self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
@@ -265,13 +260,15 @@ async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
-def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool) -> bool:
+def _read_at_once(
+    response: ProxyResponse, media: tuple[bytes, bytes], exchange: Exchange, wants_model: bool
+) -> bool:
     """Read the usage of a short JSON document that has arrived whole, as most have; False for anything else."""
     arrived = response.body.whole
     if (
         arrived is None
         or response.filters
-        or media_type_and_coding(response.headers) not in _PLAIN_JSON
+        or media not in _PLAIN_JSON
         or len(arrived) > _WHOLE_BYTES
         or not 200 <= response.status < 300
     ):
@@ -286,12 +283,12 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool
     return True
 
 
-def _maybe_error(response: ProxyResponse) -> str | None:
+def _maybe_error(response: ProxyResponse, media: tuple[bytes, bytes]) -> str | None:
     """Return the code of an error that has come as a short JSON answer behind a 2xx, None for anything else."""
     arrived = response.body.whole
     if arrived is None or len(arrived) > ERROR_BYTES or not 200 <= response.status < 300:
         return None
-    media_type, coding = media_type_and_coding(response.headers)
+    media_type, coding = media
     return error_of_document(arrived, coding) if media_type == JSON else None
 
 

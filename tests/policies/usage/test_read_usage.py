@@ -169,8 +169,9 @@ def test_zeros_after_a_usage_do_not_make_it_nothing():
 def test_the_tier_of_the_answer_is_noted_and_the_model_of_one_without_a_price():
     """Its prices hold."""
     request = make_request(b'{"model":"m","service_tier":"flex"}')
+    request.exchange.model = request.model
     body = b'{"model":"real","choices":[],' + USAGE + b',"service_tier":"priority"}'
-    stage = ReadUsage(False, lambda: 0.0, None, lambda model, upstream, now: model != "m")
+    stage = ReadUsage(False, lambda: 0.0, None, lambda exchange: exchange.model == "m")
     ask(request, Upstream((200, [JSON], body)), stage)
     assert (request.exchange.service_tier, request.exchange.answered_model) == ("priority", "real")
 
@@ -179,7 +180,7 @@ def test_the_model_of_an_answer_is_noted_if_none_was_named():
     """A stored prompt names it: its price holds."""
     request = make_request(b'{"prompt":{"id":"pmpt_1"}}')
     body = b'{"model":"real","output":[],' + USAGE + b"}"
-    stage = ReadUsage(False, lambda: 0.0, None, lambda model, upstream, now: True)
+    stage = ReadUsage(False, lambda: 0.0, None, lambda exchange: exchange.model is None)
     ask(request, Upstream((200, [JSON], body)), stage)
     assert request.exchange.answered_model == "real"
 
