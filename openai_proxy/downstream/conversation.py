@@ -7,13 +7,11 @@ read along.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED, Lease
-from ..exchange.errors import InvalidJSON, Overloaded, ProxyError, ShuttingDown
-from ..exchange.messages import ProxyRequest
+from ..exchange.errors import InvalidJSON, Overloaded, ProxyError
 from ..exchange.outcome import Outcome
 from ..exchange.record import Exchange, HeaderPairs, Inspection
 from ..wire.websocket_events import (
@@ -32,32 +30,28 @@ from ..wire.websocket_events import (
 from ..wire.websocket_messages import (
     GOING_AWAY,
     INTERNAL_ERROR,
-    PART,
     POLICY_VIOLATION,
     SERVICE_RESTART,
     TRY_AGAIN_LATER,
     UNSUPPORTED_DATA,
     BrokenFrames,
-    ClientMessages,
     Whole,
     close_frame,
     text_frame,
 )
 from .contract import TunnelEnds, TurnRules
+from .from_client import FromClient
 from .lanes import Judged, Lanes, Message
 from .open_turns import OpenTurns
 from .question import Question
 from .towards_client import TowardsClient
 from .turn import Turn
+from .turn_requests import TurnRequests, why_none_may_begin
 
 MOST_REFUSALS = 100
 """The most turns that are refused in a row; a client that goes on is not listening."""
-BURST_MESSAGES = 500
-"""The most of a client's messages and frames that pass before others have their turn."""
 QUEUED_BYTES = 1024 * 1024
 """Above this the client is not read, until turns that wait have been judged."""
-
-_OLD = "This WebSocket has been open for as long as openai-proxy lets one be (websocket.session_s): open another."
 
 
 class Conversation:
@@ -71,22 +65,18 @@ class Conversation:
     def __init__(self, ends: TunnelEnds, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
         inspection = handshake.inspection or Inspection()
         self._ends = ends
-        self._handshake = handshake
-        self._headers = headers
-        self._named = inspection.name
         self._site = site
         self.clock: Callable[[], float] = site.clock
         self.upstream = handshake.upstream
         rules: TurnRules = site.turns
-        self._client_lease = Lease(rules.buffered)
-        self._messages = ClientMessages(rules.message_bytes, self._hold)
+        self._up = FromClient(ends, rules, site.next_turn, self._take, self._break_off)
         self._down = TowardsClient(ends, rules)
         self._is_strict = inspection.is_strict
         self._model = handshake.model
         self._endpoint = "responses" if inspection.name.partition("/")[0] == "responses" else "realtime"
         self._lanes = Lanes(self._begin, self._pass)
         self._open: OpenTurns[Turn] = OpenTurns(errors_name_events=self._endpoint == "realtime")
-        self._number = 0
+        self._requests = TurnRequests(handshake, headers, self._endpoint, inspection.name, site)
         self._refusals = 0
         self._closing: tuple[int, str, Outcome] | None = None
         self._closed = False
@@ -96,7 +86,6 @@ class Conversation:
         """What the upstream sends is being read, and is not with the client yet."""
         self._going = False
         self._timer: Any = None
-        self._resting = False
         if rules.session_s is not None:
             self._timer = site.reactor.callLater(rules.session_s, self.go_away)
 
@@ -104,40 +93,17 @@ class Conversation:
 
     def from_client(self, data: bytes) -> None:
         if not self._closed:
-            self._messages.feed(data)
-            if not self._resting:
-                self._read_on()
+            self._up.feed(data)
 
-    def _read_on(self) -> None:
-        self._resting = False
-        for _ in range(BURST_MESSAGES):
-            if self._closed:
-                return
-            try:
-                whole = self._messages.next()
-            except BrokenFrames as error:
-                self._break(error.code, str(error))
-                return
-            if whole is None:
-                self._ends.let_client("burst")
-                return
-            if whole is PART:
-                break
-            self._take(whole)
-        self._resting = True
-        self._ends.hold_client("burst")
-        self._site.next_turn(self._read_on)
-
-    def _hold(self, size_bytes: int) -> bool:
-        """Take room for what is held of the message that is arriving."""
-        return self._client_lease.take(size_bytes)
+    def _break_off(self, error: BrokenFrames) -> None:
+        self._break(error.code, str(error))
 
     def _take(self, whole: Whole) -> None:
         if whole.is_control:
             self._is_left = self._is_left or whole.is_close
             self._ends.to_upstream(whole.raw)
             return
-        lease, self._client_lease = self._client_lease, Lease(self._client_lease.of)
+        lease = self._up.take_lease()
         if not whole.is_text and self._is_strict:
             lease.free()
             self._break(UNSUPPORTED_DATA, "binary messages cannot be read for this API key")
@@ -185,7 +151,7 @@ class Conversation:
             sent_stream_id=event.stream_id,
             event_id=event.event_id,
         )
-        error = self._unready()
+        error = why_none_may_begin(self._site, session_is_over=self._going)
         if error is not None:
             turn.refuse(error)
         else:
@@ -206,48 +172,14 @@ class Conversation:
                 turn.refuse(error)
             self._lanes.go_on(question)
 
-        question = Question(self._make_request(params), self.clock, answered)
+        question = Question(self._requests.make_question(params), self.clock, answered)
         question.run(self._site.turns.models)
         return question
 
-    def _unready(self) -> ProxyError | None:
-        """Return why no turn may begin now; None if it may."""
-        site = self._site
-        if site.draining:
-            return ShuttingDown()
-        if self._going:
-            return ShuttingDown(_OLD)
-        reason = site.refusal() if site.refusal is not None else None
-        api = site.root.api
-        if reason is None and api.in_flight_limit is not None and api.in_flight >= api.in_flight_limit:
-            reason = f"openai-proxy has {api.in_flight} requests in flight, which is its limit (limits.in_flight); try again."
-        return None if reason is None else Overloaded(reason)
-
-    def _make_request(self, params: bytes) -> ProxyRequest:
-        handshake = self._handshake
-        exchange = Exchange(self.clock(), time.time(), "WS", handshake.path)
-        exchange.target = handshake.target
-        exchange.endpoint = self._endpoint
-        exchange.request_headers = handshake.request_headers
-        exchange.peer = handshake.peer
-        exchange.connection = handshake.id
-        exchange.key, exchange.credential_id = handshake.key, handshake.credential_id
-        exchange.streaming = True
-        return ProxyRequest(
-            b"POST", handshake.target, self._headers, params, exchange, buffered=True, endpoint=self._named
-        )
-
     def _make_turn(self, params: bytes, raw: bytes = b"", **names: Any) -> Turn:
-        request = self._make_request(params)
-        self._number += 1
-        exchange = request.exchange
-        exchange.turn = self._number
-        if self._site.worker:
-            exchange.worker = self._site.worker
-        if self._site.capture is not None:
-            exchange.capture = self._site.capture()
+        request = self._requests.make_turn(params)
         turn = Turn(self, request, raw, **names)
-        self._site.root.api.running[exchange] = turn
+        self._site.root.api.running[turn.exchange] = turn
         return turn
 
     # ---- what turns report (TurnOwner)
@@ -367,7 +299,7 @@ class Conversation:
                 self._close_soon(POLICY_VIOLATION, error.code or "refused", Outcome.LIMIT)
 
         params = parameters(NOTHING_ASKED, self._model)
-        Question(self._make_request(params), self.clock, answered).run(self._site.turns.quota)
+        Question(self._requests.make_question(params), self.clock, answered).run(self._site.turns.quota)
 
     # ---- the end
 
@@ -435,7 +367,7 @@ class Conversation:
 
     def _let_go(self) -> None:
         """Hold nothing any more."""
-        self._client_lease.free()
+        self._up.stop()
         self._down.let_go()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
