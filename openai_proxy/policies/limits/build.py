@@ -8,7 +8,7 @@ from ...settings.tables import KeyLimits
 from ...settings.tenants import found_once
 from ..override.build import model_params
 from ..parts import Parts
-from ..usage.estimate import TokenEstimate
+from ..usage.estimate import token_estimate
 from .rate_limit import RateLimit
 from .rules import GroupScope, Limits
 
@@ -88,7 +88,7 @@ def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
         clock=parts.clock,
         max_wait_s=rate_limit.max_wait_s,
         # reserves before the overrides run, but for the parameters that they will set
-        estimate=TokenEstimate(model_params(settings)),
+        estimate=token_estimate(model_params(settings)),
     )
 
 

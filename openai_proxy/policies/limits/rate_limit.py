@@ -105,9 +105,10 @@ class RateLimit:
 
     def _cost(self, request: ProxyRequest) -> int:
         """Return the number of model tokens to reserve."""
+        exchange = request.exchange
         prompt = estimated_prompt(request) if isinstance(request.body, bytes) else None
         return self._estimate(
-            request.method, request.body, request.document, request.model, prompt, request.exchange.endpoint
+            request.method, request.body, request.document, exchange.model, prompt, exchange.endpoint
         )
 
     async def _through_groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any
 
@@ -160,9 +160,7 @@ class TokenEstimate:
     """`reserved_model_tokens` of requests as the configured parameters `rules` will change them."""
 
     def __init__(self, rules: Iterable[ModelParams] = ()) -> None:
-        self._changes = Changes(
-            rule for rule in rules if not _COUNTED.isdisjoint((*rule.params, *rule.default_params))
-        )
+        self._changes = Changes(rules)
 
     def __call__(
         self,
@@ -174,8 +172,14 @@ class TokenEstimate:
         endpoint: str = "",
     ) -> int:
         """Return what to reserve for a request for `model` at `endpoint` that comes with `document`."""
-        if self._changes and document is not None and model is not None:
+        if document is not None and model is not None:
             edits = edits_for(self._changes.find(model, endpoint), document)
             kept = {name: value for name, value in document.items() if name not in edits.removed}
             document = {**kept, **edits.values}
         return reserved_model_tokens(method, body, document, model, prompt, endpoint)
+
+
+def token_estimate(rules: Iterable[ModelParams]) -> Callable[..., int]:
+    """Return what estimates requests, as `reserved_model_tokens` does, under the configured parameters `rules`."""
+    counted = [rule for rule in rules if not _COUNTED.isdisjoint((*rule.params, *rule.default_params))]
+    return TokenEstimate(counted) if counted else reserved_model_tokens
