@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 from openai_proxy.cost.budget import GROUP, Account, Budget, Need
 from openai_proxy.cost.cut_budget import CutBudget
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.policies.chains import compose
 
 STREAM = [(b"content-type", b"text/event-stream")]
 

@@ -14,11 +14,11 @@ from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget
 from openai_proxy.cost.pending_calls import MemoryCalls
 from openai_proxy.cost.settle_batches import SettleBatches
-from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
+from openai_proxy.policies.chains import compose
 
 KNOWN = BatchInput({"m": ModelUse(2, 0, 10)})
 USAGE = {"input_tokens": 0, "output_tokens": 6, "total_tokens": 6}

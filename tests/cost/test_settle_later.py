@@ -15,12 +15,12 @@ from openai_proxy.cost.keep_budget import KeepBudget
 from openai_proxy.cost.later_usage import KeptCall
 from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
 from openai_proxy.cost.settle_later import SettleLater
-from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.policies.chains import compose
 
 USAGE = {"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}
 QUEUED = {"id": "resp_1", "object": "response", "status": "queued", "model": "m", "usage": None}
