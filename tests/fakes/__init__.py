@@ -3,7 +3,7 @@
 What serves one room only stands in the folder of its tests.
 """
 
-from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, read
+from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, Whole, incoming, read
 from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, parts
 from fakes.exchanges import (
     JSON,
@@ -39,8 +39,11 @@ __all__ = [
     "SocketPair",
     "Source",
     "Transport",
+    "Uploads",
+    "Whole",
     "chat_chunk",
     "exchange",
+    "incoming",
     "outcome_of",
     "parts",
     "read",

@@ -6,6 +6,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from openai_proxy.downstream.body import IncomingBody
+
 DONE = Failure(ResponseDone())
 
 
@@ -27,6 +29,13 @@ class Body:
     def discard(self):
         self.discards += 1
 
+    @property
+    def discarded(self):
+        return self.discards > 0
+
+    def stopProducing(self):
+        self.discard()
+
     def pauseProducing(self):
         self.paused = True
 
@@ -45,16 +54,25 @@ class Body:
 
 
 class Answer(Body):
-    """A body whose bytes are all there."""
+    """A body whose bytes are all there, in one piece or several; its length is not told if it is not `sized`."""
 
-    def __init__(self, data):
-        super().__init__(len(data))
-        self.data = data
+    def __init__(self, *pieces, sized=True):
+        super().__init__(sum(map(len, pieces)) if sized else None)
+        self.data = b"".join(pieces)
+        self._pieces = pieces
 
     def deliverBody(self, protocol):
         super().deliverBody(protocol)
-        self.feed(self.data)
+        self.feed(*self._pieces)
         self.end()
+
+
+class Whole(Answer):
+    """A body that is there whole, and says so."""
+
+    @property
+    def whole(self):
+        return self.data
 
 
 class Far(Body):
@@ -110,6 +128,16 @@ class Sink:
 
     def write(self, data):
         self.data += data
+
+
+def incoming(*parts, length=None, complete=True):
+    """Return a request's body of which these parts have come, all there will be if it is `complete`."""
+    body = IncomingBody(Source(), length, None)
+    for part in parts:
+        body.feed(part)
+    if complete:
+        body.end()
+    return body
 
 
 class Reader:

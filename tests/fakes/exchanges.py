@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from fakes.bodies import Answer
+from fakes.bodies import Answer, Sink
 from fakes.results import outcome_of, through
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
@@ -70,6 +70,18 @@ class Forward:
         if isinstance(self.given, Exception):
             raise self.given
         return self.given
+
+
+class Uploads(Forward):
+    """An innermost `forward` that takes each request's body, into `sent`, before it gives `given`."""
+
+    def __init__(self, given=None):
+        super().__init__(given)
+        self.sent = Sink()
+
+    async def __call__(self, request):
+        await request.body.startProducing(self.sent)
+        return await super().__call__(request)
 
 
 class HeldForward:

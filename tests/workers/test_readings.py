@@ -1,11 +1,10 @@
 """An answer that goes from worker to worker as it comes."""
 
 import pytest
-from fakes import DONE
+from fakes import DONE, Reader
 from fakes import Body as FedBody
 from hypothesis import given
 from hypothesis import strategies as st
-from policies.routing.conversations import Reader
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport

@@ -1,7 +1,6 @@
 """The stage that lets calls go on, between clients and an upstream that are led by hand."""
 
-from fakes import Body, exchange
-from policies.routing.conversations import Reader
+from fakes import Body, Reader, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone

@@ -3,12 +3,9 @@
 import json
 from random import Random
 
-from fakes import Reader
+from fakes import Answer, Reader, outcome_of
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
@@ -25,34 +22,9 @@ JSON = (b"content-type", b"application/json")
 STREAM = (b"content-type", b"text/event-stream")
 
 
-class Body(Protocol):
-    """A body that comes in pieces."""
-
-    whole = None
-
-    def __init__(self, pieces):
-        self.pieces, self.length, self.discarded = pieces, None, False
-
-    def deliverBody(self, protocol):
-        protocol.makeConnection(self)
-        for piece in self.pieces:
-            protocol.dataReceived(piece)
-        protocol.connectionLost(Failure(ResponseDone()))
-
-    def discard(self):
-        self.discarded = True
-
-    stopProducing = discard
-
-    def pauseProducing(self):
-        """All of it is there."""
-
-    resumeProducing = pauseProducing
-
-
 def error(status, code, message="m"):
     body = json.dumps({"error": {"code": code, "message": message, "type": "invalid_request_error"}})
-    return ProxyResponse(status, b"", [JSON], Body([body.encode()]))
+    return ProxyResponse(status, b"", [JSON], Answer(body.encode(), sized=False))
 
 
 class Machine:
@@ -120,7 +92,7 @@ class Machine:
         whole = {"id": made, "object": "response", "output": [item], "metadata": {"id": "resp_echoed"}}
         if not stream:
             text = json.dumps(whole).encode()
-            return ProxyResponse(200, b"OK", [JSON], Body([text[:40], text[40:]]))
+            return ProxyResponse(200, b"OK", [JSON], Answer(text[:40], text[40:], sized=False))
         events = [
             {"type": "response.created", "response": {**whole, "output": []}},
             *({"type": "response.output_text.delta", "delta": "response.output_item.done"} for _ in range(3)),
@@ -129,7 +101,7 @@ class Machine:
         ]
         data = b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)
         return ProxyResponse(
-            200, b"OK", [STREAM], Body([data[at : at + 50] for at in range(0, len(data), 50)])
+            200, b"OK", [STREAM], Answer(*(data[at : at + 50] for at in range(0, len(data), 50)), sized=False)
         )
 
     def start(self, document=None, method=b"POST", target=b"/responses", endpoint="responses", **more):
@@ -153,12 +125,10 @@ class Machine:
     def ask(self, document=None, **options):
         """Return status and body of the answer; the error if there is none."""
         self.asked.clear()
-        results = []
-        self.start(document, **options).addBoth(results.append)
-        (result,) = results
-        if isinstance(result, Failure):
+        result = outcome_of(self.start(document, **options))
+        if isinstance(result, Exception):
             self.exchange.end(Outcome.UPSTREAM_ERROR, 0.0)
-            return result.value
+            return result
         reader = Reader()
         result.body.deliverBody(reader)
         self.exchange.end(Outcome.COMPLETE, 0.0)

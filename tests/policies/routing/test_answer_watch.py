@@ -5,9 +5,10 @@ import itertools
 import json
 
 import pytest
+from fakes import Answer, Reader
 from hypothesis import given
 from hypothesis import strategies as st
-from policies.routing.conversations import JSON, STREAM, Body, Reader
+from policies.routing.conversations import JSON, STREAM
 
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.messages import ProxyResponse
@@ -40,7 +41,9 @@ def stream(named=True, end="\n"):
 def learnt(headers, pieces, streaming=False):
     """Return what was learnt; fails if the bytes change, or if something is learnt after it has passed."""
     names, reader = [], Reader()
-    response = watched(ProxyResponse(200, b"", headers, Body(pieces)), streaming, names.extend)
+    response = watched(
+        ProxyResponse(200, b"", headers, Answer(*pieces, sized=False)), streaming, names.extend
+    )
     response.body.deliverBody(reader)
     assert reader.data == b"".join(pieces)
     return set(names)
@@ -91,8 +94,7 @@ def test_the_id_is_known_before_it_passes():
 
     for headers, data in (([STREAM], stream()), ([JSON], json.dumps(ANSWER).encode())):
         names.clear()
-        body = Body(cut(data, [30, 500]))
-        body.length = len(data)
+        body = Answer(*cut(data, [30, 500]))
         watched(ProxyResponse(200, b"", headers, body), False, names.extend).body.deliverBody(Eager())
         assert set(names) == MADE
 

@@ -13,7 +13,9 @@ RESET = UpstreamUnreachable(kind="reset", sent="yes")
 LATE = UpstreamTimeout(kind="timeout_first_byte", sent="yes")
 
 
-class World:
+class UpstreamPair:
+    """What was reported of two upstreams, on a clock led by hand."""
+
     def __init__(self):
         self.changes = []
         self.health = UpstreamHealth([A, B], self.changes.append)
@@ -41,16 +43,16 @@ class World:
 @pytest.mark.parametrize("what", [500, 502, 503, 504, 520, 529, RESET, LATE, "server_error"])
 def test_only_the_sick_model_is_out(what):
     """Whatever it fails with, however often: the upstream's other models, and the model elsewhere, go on."""
-    world = World()
-    world.fail(what, times=50)
-    assert not world.usable("big")
-    assert world.usable("small")
-    assert world.usable("big", B)
+    pair = UpstreamPair()
+    pair.fail(what, times=50)
+    assert not pair.usable("big")
+    assert pair.usable("small")
+    assert pair.usable("big", B)
     reason = what.kind if isinstance(what, Exception) else str(what)
-    assert world.reported == [("a", "big", True, reason)]
-    world.now += 1.0
-    world.answer("big")
-    assert world.reported[1:] == [("a", "big", False, "it answers again")]
+    assert pair.reported == [("a", "big", True, reason)]
+    pair.now += 1.0
+    pair.answer("big")
+    assert pair.reported[1:] == [("a", "big", False, "it answers again")]
 
 
 @pytest.mark.parametrize(
@@ -58,170 +60,170 @@ def test_only_the_sick_model_is_out(what):
 )
 def test_connections_that_fail_speak_for_the_whole_upstream(error):
     """No model is served if nothing connects; the other upstream is well."""
-    world = World()
-    world.fail(error, times=3)
-    assert not world.usable("small")
-    assert world.usable("small", B)
-    assert [(c.model, c.opened) for c in world.changes] == [(None, True)]
-    assert error.message in world.changes[0].reason
-    world.now += 1.0
-    world.answer("small")
-    assert world.usable("big")
-    assert [(c.model, c.opened) for c in world.changes] == [(None, True), (None, False)]
+    pair = UpstreamPair()
+    pair.fail(error, times=3)
+    assert not pair.usable("small")
+    assert pair.usable("small", B)
+    assert [(c.model, c.opened) for c in pair.changes] == [(None, True)]
+    assert error.message in pair.changes[0].reason
+    pair.now += 1.0
+    pair.answer("small")
+    assert pair.usable("big")
+    assert [(c.model, c.opened) for c in pair.changes] == [(None, True), (None, False)]
 
 
 @pytest.mark.parametrize("what", [503, LATE])
 def test_several_models_speak_for_the_whole_upstream(what):
     """503 and time-outs of one model are its own; of two at once they are the upstream's."""
-    world = World()
-    world.fail(what, "one", times=4)
-    assert world.usable("three")
-    world.fail(what, "two", times=4)
-    assert not world.usable("three")
-    assert [c.model for c in world.changes if c.opened] == [None]
-    world.now += 1.0
-    world.answer("three")
-    assert world.usable("three")
+    pair = UpstreamPair()
+    pair.fail(what, "one", times=4)
+    assert pair.usable("three")
+    pair.fail(what, "two", times=4)
+    assert not pair.usable("three")
+    assert [c.model for c in pair.changes if c.opened] == [None]
+    pair.now += 1.0
+    pair.answer("three")
+    assert pair.usable("three")
 
 
 def test_500s_of_several_models_stay_theirs():
     """A 500 says that this model fails, not that the server is full."""
-    world = World()
+    pair = UpstreamPair()
     for model in ("one", "two", "three", "four"):
-        world.fail(500, model, times=6)
-    assert world.usable("five")
-    assert {c.model for c in world.changes} == {"one", "two", "three", "four"}
+        pair.fail(500, model, times=6)
+    assert pair.usable("five")
+    assert {c.model for c in pair.changes} == {"one", "two", "three", "four"}
 
 
 def test_an_upstream_that_serves_others_well_is_not_out():
     """Two models fail with 503 while most answers are good."""
-    world = World()
-    world.answer("small", times=20)
-    world.fail(503, "one", times=10)
-    world.fail(503, "two", times=10)
-    assert world.usable("small")
-    assert not world.usable("one")
+    pair = UpstreamPair()
+    pair.answer("small", times=20)
+    pair.fail(503, "one", times=10)
+    pair.fail(503, "two", times=10)
+    assert pair.usable("small")
+    assert not pair.usable("one")
 
 
 @pytest.mark.parametrize("status", [200, 302, 400, 404, 422])
 def test_answers_close_a_circuit(status):
     """Who says what is wrong with a request is alive."""
-    world = World()
-    world.fail(500, times=5)
-    world.now += 1.0
-    world.answer("big", status)
-    assert world.usable("big")
+    pair = UpstreamPair()
+    pair.fail(500, times=5)
+    pair.now += 1.0
+    pair.answer("big", status)
+    assert pair.usable("big")
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 409])
 def test_what_says_nothing_about_a_model_changes_nothing(status):
     """A refused key is no sign that the model is well."""
-    world = World()
-    world.fail(500, times=5)
-    world.now += 1.0
-    world.answer("big", status)
-    assert [c.opened for c in world.changes] == [True]
+    pair = UpstreamPair()
+    pair.fail(500, times=5)
+    pair.now += 1.0
+    pair.answer("big", status)
+    assert [c.opened for c in pair.changes] == [True]
 
 
 def test_made_up_names_take_no_memory():
     """Strangers choose names; only those that an upstream serves or fails are remembered, and so many."""
-    world = World()
+    pair = UpstreamPair()
     for number in range(2 * MOST_MODELS):
-        world.answer(f"m{number}", 404)
-    assert len(world.health._models) == 0
+        pair.answer(f"m{number}", 404)
+    assert len(pair.health._models) == 0
     for number in range(2 * MOST_MODELS):
-        world.answer(f"m{number}")
-    assert len(world.health._models) <= MOST_MODELS
-    world.fail(500, "sick", times=5)
+        pair.answer(f"m{number}")
+    assert len(pair.health._models) <= MOST_MODELS
+    pair.fail(500, "sick", times=5)
     for number in range(2 * MOST_MODELS):
-        world.answer(f"n{number}")
-    assert not world.usable("sick")
+        pair.answer(f"n{number}")
+    assert not pair.usable("sick")
 
 
 def test_a_substitute_that_does_not_know_a_model_is_none_for_a_minute():
     """It is not asked again in vain for each request."""
-    world = World()
-    world.health.unknown_model(B, "big", world.now)
-    assert not world.usable("big", B)
-    assert world.usable("small", B)
-    assert world.usable("big", A)
-    world.now += 60.0
-    assert world.usable("big", B)
+    pair = UpstreamPair()
+    pair.health.unknown_model(B, "big", pair.now)
+    assert not pair.usable("big", B)
+    assert pair.usable("small", B)
+    assert pair.usable("big", A)
+    pair.now += 60.0
+    assert pair.usable("big", B)
 
 
 def test_an_upstream_that_takes_no_connections_waits_for_a_probe():
     """No request is spent on it, however long that takes; once it is reached one trial decides."""
-    world = World()
-    health = world.health
-    world.fail(REFUSED, times=3)
+    pair = UpstreamPair()
+    health = pair.health
+    pair.fail(REFUSED, times=3)
     assert health.wants_probe(A)
     assert not health.wants_probe(B)
-    health.probed(A, False, world.now)
-    world.now += 1000.0
-    assert not world.usable("small")
-    assert health.describe(world.now)[0] == {
+    health.probed(A, False, pair.now)
+    pair.now += 1000.0
+    assert not pair.usable("small")
+    assert health.describe(pair.now)[0] == {
         "name": "a",
         "state": "open",
         "reachable": False,
         "cooled_keys": 0,
         "models": [],
     }
-    health.probed(A, True, world.now)
-    assert health.describe(world.now)[0]["state"] == "half-open"
-    assert world.usable("small")
-    health.begin(A, "small", b"", world.now)
-    assert not world.usable("small")
-    world.answer("small")
+    health.probed(A, True, pair.now)
+    assert health.describe(pair.now)[0]["state"] == "half-open"
+    assert pair.usable("small")
+    health.begin(A, "small", b"", pair.now)
+    assert not pair.usable("small")
+    pair.answer("small")
     assert not health.wants_probe(A)
-    assert world.usable("small")
+    assert pair.usable("small")
 
 
 def test_a_probe_proves_what_one_failed_connection_only_suggests():
     """One refused connection, then a refused probe: out; a probe that gets through takes the suspicion away."""
-    world = World()
-    world.fail(REFUSED)
-    assert world.usable("small")
-    assert world.health.wants_probe(A)
-    world.health.probed(A, True, world.now)
-    assert not world.health.wants_probe(A)
-    world.health.probed(A, False, world.now)
-    assert world.usable("small")
-    world.fail(REFUSED)
-    world.health.probed(A, False, world.now)
-    assert not world.usable("small")
-    assert world.reported == [("a", None, True, "it takes no connections")]
+    pair = UpstreamPair()
+    pair.fail(REFUSED)
+    assert pair.usable("small")
+    assert pair.health.wants_probe(A)
+    pair.health.probed(A, True, pair.now)
+    assert not pair.health.wants_probe(A)
+    pair.health.probed(A, False, pair.now)
+    assert pair.usable("small")
+    pair.fail(REFUSED)
+    pair.health.probed(A, False, pair.now)
+    assert not pair.usable("small")
+    assert pair.reported == [("a", None, True, "it takes no connections")]
 
 
 def test_an_upstream_that_listens_and_fails_does_not_flap():
     """A probe that gets through proves nothing more: each failed trial doubles the pause all the same."""
-    world, trials = World(), 0
-    world.fail(500, times=5)
-    world.fail(REFUSED, times=9)
-    world.health.probed(A, False, world.now)
+    pair, trials = UpstreamPair(), 0
+    pair.fail(500, times=5)
+    pair.fail(REFUSED, times=9)
+    pair.health.probed(A, False, pair.now)
     for _ in range(60):
-        world.health.probed(A, True, world.now)
-        if world.usable("big"):
+        pair.health.probed(A, True, pair.now)
+        if pair.usable("big"):
             trials += 1
-            world.health.begin(A, "big", b"", world.now)
-            world.fail(500)
-        world.now += 0.5
+            pair.health.begin(A, "big", b"", pair.now)
+            pair.fail(500)
+        pair.now += 0.5
     assert trials <= 6
 
 
 def test_a_late_answer_does_not_make_a_dead_upstream_well():
     """It was begun before connections failed."""
-    world = World()
-    world.fail(REFUSED, times=3)
-    world.health.probed(A, False, world.now)
-    world.health.answered(A, "small", b"", 200, world.now - 10.0, world.now)
-    assert not world.usable("small")
+    pair = UpstreamPair()
+    pair.fail(REFUSED, times=3)
+    pair.health.probed(A, False, pair.now)
+    pair.health.answered(A, "small", b"", 200, pair.now - 10.0, pair.now)
+    assert not pair.usable("small")
 
 
 def test_stale_connections_say_nothing():
     """A kept connection that died is no fault of an upstream."""
-    world = World()
-    world.fail(UpstreamUnreachable(sent="stale"), times=20)
-    assert world.usable("big")
+    pair = UpstreamPair()
+    pair.fail(UpstreamUnreachable(sent="stale"), times=20)
+    assert pair.usable("big")
 
 
 # ---- keys

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from fakes import Answer, exchange, read, through
+from fakes import Answer, Forward, exchange, read, results_of, through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -38,9 +38,7 @@ def ask(stage, forward, key="listed"):
     request = ProxyRequest(
         b"GET", b"/models", [], None, exchange(key=key, endpoint="models"), endpoint="models"
     )
-    results = []
-    through(stage, request, forward).addBoth(results.append)
-    return results
+    return results_of(through(stage, request, forward))
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
@@ -62,10 +60,7 @@ def test_a_restricted_key_sees_what_it_may_use(coding):
 def test_a_list_too_long_to_be_filtered_is_empty_for_a_restricted_key(monkeypatch):
     """What nobody looked at is not shown."""
     monkeypatch.setattr("openai_proxy.policies.routing.list_models.MOST_BYTES", 10)
-
-    async def forward(request):
-        return answer(list_of("a", "b"))
-
+    forward = Forward(answer(list_of("a", "b")))
     (response,) = ask(ListModels([], KEYS, None), forward)
     assert json.loads(read(response))["data"] == []
     (response,) = ask(ListModels(["x"], KEYS, None), forward, key="free")

@@ -14,7 +14,7 @@ B = Upstream("b", "http://b/v1")
 REFUSED = UpstreamUnreachable(sent="no")
 
 
-class World:
+class Outage:
     """Two upstreams that are out; `probes` are the probes running, by URL."""
 
     def __init__(self, draw=0.0, probe=None):
@@ -49,67 +49,67 @@ class World:
 
 def test_nothing_runs_while_all_is_well():
     """No timer is made before an upstream is out."""
-    world = World()
-    assert world.clock.getDelayedCalls() == []
-    world.prober.stop()
+    outage = Outage()
+    assert outage.clock.getDelayedCalls() == []
+    outage.prober.stop()
 
 
 @pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 0.5 * PROBE_S), (1.0, PROBE_S)])
 def test_probes_go_on_until_one_gets_through(draw, wait_s):
     """Each comes less than a second after the last one; then the timer is gone."""
-    world = World(draw)
-    world.prober.watch(A)
-    world.prober.watch(A)
+    outage = Outage(draw)
+    outage.prober.watch(A)
+    outage.prober.watch(A)
     for round_ in (1, 2):
-        world.clock.advance(wait_s - 0.01)
-        assert world.probes == {}
-        world.clock.advance(0.01)
-        world.answer("http://a/v1", round_ == 2)
-    assert [(name, reached) for name, reached, _ in world.reports] == [("a", False), ("a", True)]
-    assert [now for *_, now in world.reports] == pytest.approx([wait_s, 2 * wait_s])
-    world.clock.advance(PROBE_S)
-    assert (world.probes, world.clock.getDelayedCalls()) == ({}, [])
+        outage.clock.advance(wait_s - 0.01)
+        assert outage.probes == {}
+        outage.clock.advance(0.01)
+        outage.answer("http://a/v1", round_ == 2)
+    assert [(name, reached) for name, reached, _ in outage.reports] == [("a", False), ("a", True)]
+    assert [now for *_, now in outage.reports] == pytest.approx([wait_s, 2 * wait_s])
+    outage.clock.advance(PROBE_S)
+    assert (outage.probes, outage.clock.getDelayedCalls()) == ({}, [])
 
 
 def test_a_slow_probe_is_waited_for_and_holds_nobody_else_up():
     """At most one runs for each upstream; another one has its own."""
-    world = World()
-    world.prober.watch(A)
-    world.clock.advance(PROBE_S)
-    world.prober.watch(B)
+    outage = Outage()
+    outage.prober.watch(A)
+    outage.clock.advance(PROBE_S)
+    outage.prober.watch(B)
     for _ in range(3):
-        world.clock.advance(PROBE_S)
-        world.answer("http://b/v1", False)
-    assert list(world.probes) == ["http://a/v1"]
-    assert [name for name, *_ in world.reports] == ["b", "b", "b"]
-    world.prober.stop()
+        outage.clock.advance(PROBE_S)
+        outage.answer("http://b/v1", False)
+    assert list(outage.probes) == ["http://a/v1"]
+    assert [name for name, *_ in outage.reports] == ["b", "b", "b"]
+    outage.prober.stop()
 
 
 def test_an_upstream_that_a_late_answer_cleared_is_not_probed():
     """A request that was on its way has closed the circuit."""
-    world = World()
-    world.prober.watch(A)
-    world.out.clear()
-    world.clock.advance(PROBE_S)
-    assert (world.probes, world.reports, world.clock.getDelayedCalls()) == ({}, [], [])
+    outage = Outage()
+    outage.prober.watch(A)
+    outage.out.clear()
+    outage.clock.advance(PROBE_S)
+    assert (outage.probes, outage.reports, outage.clock.getDelayedCalls()) == ({}, [], [])
 
 
 def test_stopping_ends_timers_and_probes():
     """After a reload the old one does nothing any more, whatever old requests still tell it."""
-    world = World()
-    world.prober.watch(A)
-    world.clock.advance(PROBE_S)
-    world.prober.stop()
-    world.prober.stop()
-    world.prober.watch(B)
-    assert world.cancelled == ["http://a/v1"]
-    assert (world.reports, world.clock.getDelayedCalls()) == ([], [])
+    outage = Outage()
+    outage.prober.watch(A)
+    outage.clock.advance(PROBE_S)
+    outage.prober.stop()
+    outage.prober.stop()
+    outage.prober.watch(B)
+    assert outage.cancelled == ["http://a/v1"]
+    assert (outage.reports, outage.clock.getDelayedCalls()) == ([], [])
 
 
 def test_a_probe_that_answers_at_once_is_heard():
     """Nothing depends on the answer coming later."""
-    world = World(probe=lambda url: succeed(None))
-    world.prober.watch(A)
-    world.clock.advance(PROBE_S)
-    assert [(name, reached) for name, reached, _ in world.reports] == [("a", True)]
-    assert world.clock.getDelayedCalls() == []
+    outage = Outage(probe=lambda url: succeed(None))
+    outage.prober.watch(A)
+    outage.clock.advance(PROBE_S)
+    assert [(name, reached) for name, reached, _ in outage.reports] == [("a", True)]
+    assert outage.clock.getDelayedCalls() == []

@@ -1,8 +1,8 @@
 """Errors with status 200, for which another upstream is asked."""
 
-import fakes
 import pytest
-from policies.routing.route_world import CHAT, JSON, SDK, STREAM, A, B, Body, World, answer
+from fakes import Body, Reader, Whole, read, results_of
+from policies.routing.routed import CHAT, JSON, SDK, STREAM, A, B, Routed, answer
 
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.policies.routing.attempt import FIRST_EVENT_S
@@ -18,31 +18,31 @@ QUOTA = b'event: error\ndata: {"type":"error","code":"insufficient_quota","messa
 @pytest.mark.parametrize("headers", [[], SDK])
 def test_an_error_in_the_first_event_goes_elsewhere(first, headers):
     """The client sees only the other upstream's stream."""
-    world = World()
-    world.answers.update(a=[answer(200, first, STREAM)], b=[answer(200, GOOD, STREAM)])
-    assert world.ask(document={**CHAT, "stream": True}, headers=headers) == (200, "ab")
-    assert fakes.read(world.result) == GOOD
+    routed = Routed()
+    routed.answers.update(a=[answer(200, first, STREAM)], b=[answer(200, GOOD, STREAM)])
+    assert routed.ask(document={**CHAT, "stream": True}, headers=headers) == (200, "ab")
+    assert read(routed.result) == GOOD
 
 
 def test_errors_in_the_first_event_count_like_statuses():
     """A model that fails so is sick, a spent quota rests its key."""
-    world = World()
-    world.answers["a"] = [answer(200, BAD, STREAM) for _ in range(5)]
-    assert [world.ask(document=CHAT)[1] for _ in range(6)] == ["ab"] * 5 + ["b"]
-    world = World()
-    world.answers["a"] = [answer(200, QUOTA, STREAM)]
-    assert [world.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
-    world = World()
-    world.answers["a"] = [answer(200, BAD.replace(b"502", b"402"), STREAM)]
-    assert [world.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
+    routed = Routed()
+    routed.answers["a"] = [answer(200, BAD, STREAM) for _ in range(5)]
+    assert [routed.ask(document=CHAT)[1] for _ in range(6)] == ["ab"] * 5 + ["b"]
+    routed = Routed()
+    routed.answers["a"] = [answer(200, QUOTA, STREAM)]
+    assert [routed.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
+    routed = Routed()
+    routed.answers["a"] = [answer(200, BAD.replace(b"502", b"402"), STREAM)]
+    assert [routed.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
 
 
 def test_errors_everywhere_pass_as_they_came():
     """The last one, byte for byte."""
-    world = World()
-    world.answers.update(a=[answer(200, BAD, STREAM)], b=[answer(200, QUOTA, STREAM)])
-    assert world.ask(document=CHAT) == (200, "ab")
-    assert fakes.read(world.result) == QUOTA
+    routed = Routed()
+    routed.answers.update(a=[answer(200, BAD, STREAM)], b=[answer(200, QUOTA, STREAM)])
+    assert routed.ask(document=CHAT) == (200, "ab")
+    assert read(routed.result) == QUOTA
 
 
 @pytest.mark.parametrize(
@@ -56,28 +56,27 @@ def test_errors_everywhere_pass_as_they_came():
 )
 def test_what_cannot_go_elsewhere_is_not_looked_at(kwargs, headers, upstreams):
     """Its bytes pass untouched."""
-    world = World(upstreams)
+    routed = Routed(upstreams)
     response = answer(200, BAD, *headers)
-    world.answers["a"] = [response]
-    assert world.ask(**kwargs) == (200, "a")
-    assert world.result is response
+    routed.answers["a"] = [response]
+    assert routed.ask(**kwargs) == (200, "a")
+    assert routed.result is response
 
 
 def test_a_good_first_event_passes_at_once_and_the_rest_as_it_comes():
     """Nothing more of the stream is waited for."""
-    world = World()
-    body = fakes.Body()
-    world.answers["a"] = [ProxyResponse(200, b"", [STREAM], body)]
-    results = []
-    world.start(document=CHAT).addCallback(results.append)
+    routed = Routed()
+    body = Body()
+    routed.answers["a"] = [ProxyResponse(200, b"", [STREAM], body)]
+    results = results_of(routed.start(document=CHAT))
     body.feed(b": hold on\n\n")
     assert results == []
     body.feed(GOOD[:30])
     assert results == []
     body.feed(GOOD[30:90])
     assert results[0].status == 200
-    assert world.clock.getDelayedCalls() == []
-    reader = fakes.Reader()
+    assert routed.clock.getDelayedCalls() == []
+    reader = Reader()
     results[0].body.deliverBody(reader)
     assert reader.data == b": hold on\n\n" + GOOD[:90]
     body.feed(GOOD[90:])
@@ -87,36 +86,27 @@ def test_a_good_first_event_passes_at_once_and_the_rest_as_it_comes():
 
 def test_a_stream_that_says_nothing_is_not_held_back_for_ever():
     """After some seconds of comments the head goes out, and keeps the client's connection alive."""
-    world = World()
-    body = fakes.Body()
-    world.answers["a"] = [ProxyResponse(200, b"", [STREAM], body)]
-    results = []
-    world.start(document=CHAT).addCallback(results.append)
+    routed = Routed()
+    body = Body()
+    routed.answers["a"] = [ProxyResponse(200, b"", [STREAM], body)]
+    results = results_of(routed.start(document=CHAT))
     body.feed(b": hold on\n\n")
-    world.clock.advance(FIRST_EVENT_S - 1)
+    routed.clock.advance(FIRST_EVENT_S - 1)
     assert results == []
-    world.clock.advance(1)
+    routed.clock.advance(1)
     assert results[0].status == 200
-    reader = fakes.Reader()
+    reader = Reader()
     results[0].body.deliverBody(reader)
     body.feed(BAD)
     assert reader.data == b": hold on\n\n" + BAD
 
 
-class WholeBody(Body):
-    """A short body that has arrived whole."""
-
-    @property
-    def whole(self):
-        return self.data
-
-
 def test_an_error_document_after_a_200_goes_elsewhere():
     """As gateways answer without a stream; what has a usage is an answer."""
-    world = World()
+    routed = Routed()
     document = b'{"error":{"message":"no","code":502},"user_id":"u"}'
-    world.answers["a"] = [ProxyResponse(200, b"", [JSON], WholeBody(document))]
-    assert world.ask(document=CHAT) == (200, "ab")
+    routed.answers["a"] = [ProxyResponse(200, b"", [JSON], Whole(document))]
+    assert routed.ask(document=CHAT) == (200, "ab")
     answered = b'{"id":"resp_1","error":null,"usage":{"input_tokens":1}}'
-    world.answers["a"] = [ProxyResponse(200, b"", [JSON], WholeBody(answered))]
-    assert world.ask(document=CHAT) == (200, "a")
+    routed.answers["a"] = [ProxyResponse(200, b"", [JSON], Whole(answered))]
+    assert routed.ask(document=CHAT) == (200, "a")

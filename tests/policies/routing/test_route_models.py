@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from policies.routing.route_world import REFUSED, World, answer
-from twisted.internet.defer import CancelledError, Deferred
+from fakes import Forward, result_of
+from policies.routing.routed import REFUSED, Routed, answer
+from twisted.internet.defer import CancelledError
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
@@ -16,16 +17,16 @@ from openai_proxy.wire.model_list import changed_list
 
 def test_models_are_mapped():
     """A mapped model goes to its upstream under its name there; all other bytes stay."""
-    world = World(models=[ModelRoute("fast", "b", "gpt-4o-mini"), ModelRoute("gpt-*", "a")])
-    assert world.ask(document={"model": "fast", "x": 1}, headers=[(b"content-length", b"0")]) == (200, "b")
-    request = world.requests[0]
+    routed = Routed(models=[ModelRoute("fast", "b", "gpt-4o-mini"), ModelRoute("gpt-*", "a")])
+    assert routed.ask(document={"model": "fast", "x": 1}, headers=[(b"content-length", b"0")]) == (200, "b")
+    request = routed.requests[0]
     assert request.body == b'{"model": "gpt-4o-mini", "x": 1}'
     assert request.document == {"model": "gpt-4o-mini", "x": 1}
     assert (b"content-length", b"%d" % len(request.body)) in request.headers
-    assert world.ask(document={"model": "gpt-9"}) == (200, "a")
-    assert world.requests[0].body == b'{"model": "gpt-9"}'
-    world.answers["b"] = [REFUSED]
-    assert world.ask(document={"model": "fast"}) == (UpstreamUnreachable, "b")
+    assert routed.ask(document={"model": "gpt-9"}) == (200, "a")
+    assert routed.requests[0].body == b'{"model": "gpt-9"}'
+    routed.answers["b"] = [REFUSED]
+    assert routed.ask(document={"model": "fast"}) == (UpstreamUnreachable, "b")
 
 
 LOOKED_UP = [ModelRoute("fast", "b", "org/mini"), ModelRoute("house-*", "b", "big"), ModelRoute("m", "b")]
@@ -47,9 +48,9 @@ LOOKED_UP = [ModelRoute("fast", "b", "org/mini"), ModelRoute("house-*", "b", "bi
 )
 def test_a_model_is_looked_up_where_it_is_served(method, target, expected):
     """Under its name there; but nothing is deleted under a name that its client did not say."""
-    world = World(models=LOOKED_UP)
-    assert world.ask(method=method, target=target)[0] == 200
-    request = world.requests[0]
+    routed = Routed(models=LOOKED_UP)
+    assert routed.ask(method=method, target=target)[0] == 200
+    request = routed.requests[0]
     assert expected == (request.route.name, request.target)
 
 
@@ -57,11 +58,11 @@ def test_a_tenants_own_key_goes_only_where_it_belongs():
     """Before the upstream's key at its origin; another origin's key replaces it."""
     mine = Upstream("mine", "http://a/v1", key=b"sk-a", kept_keys=frozenset([b"client"]))
     other = Upstream("other", "http://b/v1", key=b"sk-b", priority=1)
-    world = World([mine, other])
-    world.answers["mine"] = [REFUSED]
-    assert world.ask()[0] == 200
-    assert [request.credential for request in world.requests] == [b"client", b"sk-b"]
-    assert [request.headers for request in world.requests] == [
+    routed = Routed([mine, other])
+    routed.answers["mine"] = [REFUSED]
+    assert routed.ask()[0] == 200
+    assert [request.credential for request in routed.requests] == [b"client", b"sk-b"]
+    assert [request.headers for request in routed.requests] == [
         [(b"Authorization", b"Bearer client")],
         [(b"Authorization", b"Bearer sk-b")],
     ]
@@ -69,16 +70,16 @@ def test_a_tenants_own_key_goes_only_where_it_belongs():
 
 def test_a_client_that_left_while_a_429_was_read_frees_the_connection():
     """Nothing goes on, and nothing stays open."""
-    world = World()
+    routed = Routed()
     limited = answer(429, None)
-    world.answers["a"] = [limited]
+    routed.answers["a"] = [limited]
     failures = []
-    done = world.start()
+    done = routed.start()
     done.addErrback(failures.append)
     done.cancel()
     assert failures[0].check(CancelledError)
     assert limited.body.discarded
-    assert len(world.requests) == 1
+    assert len(routed.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,23 +116,18 @@ def test_what_is_no_list_passes(body):
 )
 def test_only_the_list_of_models_is_touched(method, target, status, filters):
     """Everything else passes as it came."""
-    seen, results = [], []
-
-    async def forward(request):
-        seen.append(request)
-        return answer(status)
-
+    forward = Forward(answer(status))
     exchange = Exchange(started=0.0, timestamp=0.0, method="GET", path="/v1/models")
     headers = [(b"accept-encoding", b"gzip")]
     endpoint = "models/{id}" if target == b"/models/m" else "models"
     request = ProxyRequest(
         method=method, target=target, headers=headers, body=None, exchange=exchange, endpoint=endpoint
     )
-    Deferred.fromCoroutine(ListModels(["fast"], None, None)(request, forward)).addCallback(results.append)
-    assert filters == len(results[0].filters)
+    response = result_of(ListModels(["fast"], None, None)(request, forward))
+    assert filters == len(response.filters)
     if filters:
-        assert seen[0].headers == [(b"accept-encoding", b"identity")]
-        body_filter = results[0].filters[0]
+        assert forward.requests[0].headers == [(b"accept-encoding", b"identity")]
+        body_filter = response.filters[0]
         assert body_filter.feed(b'{"data":') + body_filter.feed(b"[]}") == b""
         assert b'"fast"' in body_filter.finish()
 
@@ -139,10 +135,10 @@ def test_only_the_list_of_models_is_touched(method, target, status, filters):
 @pytest.mark.parametrize("body", [None, b"a form", b'{"model":"other"}'])
 def test_the_model_of_a_deployment_is_mapped_in_the_path(body):
     """An alias in the path goes where its entry says, under the upstream's name; the body stays as it is."""
-    world = World(models=[ModelRoute("house", "b", "org/gpt")])
+    routed = Routed(models=[ModelRoute("house", "b", "org/gpt")])
     document = {"model": "other"} if body and body[:1] == b"{" else None
     asked = {"target": b"/deployments/house/chat/completions?x=1", "path_model": "house", "body": body}
-    assert world.ask(**asked, **({"document": document} if document else {})) == (200, "b")
-    (request,) = world.requests
+    assert routed.ask(**asked, **({"document": document} if document else {})) == (200, "b")
+    (request,) = routed.requests
     assert request.target == b"/deployments/org%2Fgpt/chat/completions?x=1"
     assert request.body in (body, b'{"model": "other"}')

@@ -4,9 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fakes import Body, Reader, exchange, response, through
+from fakes import Body, Forward, Reader, exchange, outcome_of, response, through
 
 from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.policies.chains import compose
 from openai_proxy.policies.routing.affinity import Affinity
 from openai_proxy.policies.routing.state_homes import StateHomes, StateMemory
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
@@ -20,7 +21,7 @@ TABLE = RoutingTable(
 )
 
 
-class World:
+class Turns:
     """Turns of WebSockets that lead to `a` or `b`, and what is known of conversations."""
 
     def __init__(self):
@@ -39,20 +40,13 @@ class World:
             endpoint="responses",
             turn=SimpleNamespace(upstream=here),
         )
-        body, answers, failures = Body(), [], []
-
-        async def forward(request):
-            return response(body, EVENTS)
-
-        def learn(request):
-            return self.stage.learn(request, forward)
-
-        through(self.stage, request, learn).addCallbacks(answers.append, failures.append)
-        if failures:
-            return failures[0].value.code
+        body = Body()
+        stages = [self.stage, self.stage.learn]
+        outcome = outcome_of(through(compose(stages, Forward(response(body, EVENTS))), request))
+        if isinstance(outcome, Exception):
+            return outcome.code
         event = json.dumps({"type": "response.created", "response": {"id": made}}).encode()
-        watched = answers[0]
-        watched.body.deliverBody(Reader())
+        outcome.body.deliverBody(Reader())
         body.feed(b"data: " + event + b"\n\n")
         return None
 
@@ -68,13 +62,13 @@ class World:
 )
 def test_a_model_of_another_upstream(model, here, code):
     """`[[models]]` says where it is."""
-    assert World().ask(here, model=model) == code
+    assert Turns().ask(here, model=model) == code
 
 
 def test_a_conversation_that_lives_elsewhere():
     """Learnt from the turn that made it, and refused at every other upstream."""
-    world = World()
-    assert world.ask("a", made="resp_1", model="m") is None
-    assert world.ask("a", model="m", previous_response_id="resp_1") is None
-    assert world.ask("b", model="m", previous_response_id="resp_1") == "state_elsewhere"
-    assert world.ask("b", model="m", previous_response_id="resp_unknown") is None
+    turns = Turns()
+    assert turns.ask("a", made="resp_1", model="m") is None
+    assert turns.ask("a", model="m", previous_response_id="resp_1") is None
+    assert turns.ask("b", model="m", previous_response_id="resp_1") == "state_elsewhere"
+    assert turns.ask("b", model="m", previous_response_id="resp_unknown") is None

@@ -2,11 +2,9 @@
 
 import json
 
+from fakes import Answer, Body, outcome_of
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
@@ -36,33 +34,9 @@ def error(code):
 NOT_FOUND = error("model_not_found")
 
 
-class Body(Protocol):
-    """A body that is there at once, or with `data` None never."""
-
-    whole = None
-
-    def __init__(self, data=b""):
-        self.data, self.length, self.discarded = data, None, False
-
-    def deliverBody(self, protocol):
-        protocol.makeConnection(self)
-        if self.data is not None:
-            protocol.dataReceived(self.data)
-            protocol.connectionLost(Failure(ResponseDone()))
-
-    def discard(self):
-        self.discarded = True
-
-    stopProducing = discard
-
-    def pauseProducing(self):
-        """All of it is there at once."""
-
-    resumeProducing = pauseProducing
-
-
 def answer(status, body=b"", *headers):
-    return ProxyResponse(status, b"", list(headers), Body(body))
+    """Return an answer that is all there, or one whose body never comes."""
+    return ProxyResponse(status, b"", list(headers), Body() if body is None else Answer(body, sized=False))
 
 
 class Kept:
@@ -74,7 +48,9 @@ class Kept:
         return True
 
 
-class World:
+class Routed:
+    """The stage, its clock, and the answers of each upstream; `requests` are what they got."""
+
     def __init__(self, upstreams=(A, B), models=(), **options):
         self.clock = Clock()
         self.answers = {upstream.name: [] for upstream in upstreams}
@@ -133,8 +109,6 @@ class World:
     def ask(self, **kwargs):
         """Return (status or the error's class, names of the upstreams asked)."""
         self.requests.clear()
-        results = []
-        self.start(**kwargs).addBoth(results.append)
-        result = self.result = results[0]
-        shown = type(result.value) if isinstance(result, Failure) else result.status
+        result = self.result = outcome_of(self.start(**kwargs))
+        shown = type(result) if isinstance(result, Exception) else result.status
         return shown, "".join(request.route.name for request in self.requests)
