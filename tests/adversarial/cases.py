@@ -847,14 +847,14 @@ case("wire.render:response_head", rep(b"a"), call=lambda f, v: f(200, v, v))
 
 for name in ("scrubbed", "scrubbed_once"):
     case(f"observe.redaction:{name}", *KEYS)
-case("observe.redaction:looks_like_a_key", *KEYS, text("a1"), text("1"))
+case("observe.exchange_log.credentials:looks_like_a_key", *KEYS, text("a1"), text("1"))
 case(
     "observe.exchange_log.shown_headers:shown_headers",
     *HEADERS,
     *[lambda n, key=key: [(b"user-agent", key(n).encode())] for key in KEYS],
     *[lambda n, key=key: [(key(n).encode(), b"v")] for key in KEYS],
 )
-case("observe.redaction:credentials", *HEADERS)
+case("observe.exchange_log.credentials:credentials", *HEADERS)
 for name in ("bare_path", "shown"):
     case(
         f"observe.lines.record:{name}",

@@ -20,9 +20,10 @@ from ...wire.body_headers import is_event_stream, media_type_and_coding
 from ...wire.request_json import opened
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
 from ..lines.record import bare_path, iso_time, seconds, usage_record, who
-from ..redaction import REDACTED, credentials, scrubbed
+from ..redaction import REDACTED, scrubbed
 from .bodies import KeptBody, parsed, shown_body, shown_stream
 from .capture import BodyCapture, Capture
+from .credentials import credentials
 from .raw import raw_response
 from .secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
 from .shown_headers import shown_headers
