@@ -34,7 +34,8 @@ class Observer(Protocol):
       and dropped its privileges; OSError stops the start.
     - `stop()`: write what is left, close. May return a Deferred; after 10 s
       the daemon ends without it.
-    - `flush()`: a batch of events ends here; write what was collected.
+    - `flush()`: a batch of events ends here; write what was collected. The
+      observers after this one may not have the last event of the batch yet.
     - `reopen()`: SIGUSR1, the log files were moved away.
     - `synchronous` (default False): called, and flushed, before the client
       sees the end of its response. Everybody pays for what it does. Without

@@ -127,6 +127,36 @@ def test_observers_see_exchanges_in_their_order_and_each_in_the_observers_order(
     assert seen == [(name, each) for each in exchanges for name in ("first", "last")]
 
 
+def test_each_observer_flushes_once_after_the_last_exchange_of_a_batch():
+    """Whatever it or another one raises: what was collected is written, and nobody else is disturbed."""
+    calls = []
+
+    class Named:
+        def __init__(self, name, breaks=()):
+            self._name, self._breaks = name, breaks
+
+        def __call__(self, event):
+            calls.append((self._name, "event"))
+            if "event" in self._breaks:
+                raise RuntimeError("broken")
+
+        def flush(self):
+            calls.append((self._name, "flush"))
+            if "flush" in self._breaks:
+                raise RuntimeError("broken")
+
+    events = []
+    log = Logger(namespace="test", observer=events.append)
+    observers = [Named("a", {"event"}), Named("b", {"flush"}), broken, Named("c")]
+    publisher = ExchangePublisher(observers, Clock(), log, clock=lambda: 100.0)
+    for _ in range(3):
+        publisher.ending(ended())
+    publisher.flush()
+    for name in ("a", "b", "c"):
+        assert [what for who, what in calls if who == name] == ["event", "event", "event", "flush"]
+    assert len(events) == 3  # one report for each that raised
+
+
 def test_broken_synchronous_observer_is_contained():
     """The response goes out although the observer before it raised."""
     observer = Recorder(synchronous=True)
