@@ -11,6 +11,7 @@ from fakes.exchanges import (
     Forward,
     HeldForward,
     Recorder,
+    Uploads,
     chat_chunk,
     exchange,
     refusal,

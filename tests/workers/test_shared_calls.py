@@ -4,7 +4,7 @@ import os
 import resource
 
 import pytest
-from policies.rejoin.rejoin_world import FIRST, RETRY, Client, World, end_of
+from policies.rejoin.rejoining import FIRST, RETRY, Client, Rejoining, end_of
 from twisted.internet.defer import CancelledError, Deferred, fail
 from workers.links import lose, pair
 from workers.two_workers import TwoWorkers
@@ -17,7 +17,7 @@ class Daemon(TwoWorkers):
     """Each worker has a stage that lets calls go on."""
 
     def make(self, calls):
-        return World(others=calls)
+        return Rejoining(others=calls)
 
     def begin(self):
         """Return a client that has left its call at the first worker, after a part of the answer, and its upstream."""

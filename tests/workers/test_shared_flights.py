@@ -1,7 +1,7 @@
 """The same question at two workers at the same time: one of them asks the upstream, both answer as it comes."""
 
 import pytest
-from policies.cache.cache_world import SSE, World, cache_control
+from policies.cache.cached_upstream import SSE, CachedUpstream, cache_control
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.web.client import ResponseDone
@@ -37,7 +37,7 @@ class Daemon(TwoWorkers):
         self.first, self.second = self.workers
 
     def make(self, calls):
-        return World(self.store, others=calls)
+        return CachedUpstream(self.store, others=calls)
 
     @property
     def asked(self):
@@ -262,7 +262,7 @@ def test_an_equal_request_after_a_reload_shares_the_call_that_runs(daemon):
     call = daemon.first.calls[0]
     call.answer(SSE)
     call.feed(b"one ")
-    new = World(daemon.store, others=daemon.calls[0])
+    new = CachedUpstream(daemon.store, others=daemon.calls[0])
     late = new.ask()
     daemon.turn_until(lambda: late.chunks)
     call.feed(b"two")
@@ -273,7 +273,7 @@ def test_an_equal_request_after_a_reload_shares_the_call_that_runs(daemon):
 
 def test_a_page_of_models_is_asked_for_at_each_worker(daemon):
     """Each counts for itself which pages are from before a model was deleted."""
-    for world in daemon.workers:
-        world.ask({}, endpoint="models", method=b"GET")
+    for cached in daemon.workers:
+        cached.ask({}, endpoint="models", method=b"GET")
         daemon.reactor.turn()
     assert daemon.asked == (1, 1)

@@ -1,7 +1,7 @@
 """The three ways to authenticate, as a client and an upstream see them."""
 
 import pytest
-from fakes import through
+from fakes import Forward, outcome_of, through
 
 from openai_proxy.exchange.access_errors import ExpiredKey, InvalidKey, KeyBlocked, MissingCredentials
 from openai_proxy.exchange.errors import KeyStoreUnavailable
@@ -17,15 +17,10 @@ from openai_proxy.wire.keys import key_digest
 def run(stage, headers):
     """Return (the request as it went on or None, the failure or None, the exchange)."""
     exchange = Exchange(started=0.0, timestamp=1000.0, method="POST", path="/v1/x")
-    seen = []
-
-    async def forward(request):
-        seen.append(request)
-
+    forward = Forward()
     request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, body=None, exchange=exchange)
-    failures = []
-    through(stage, request, forward).addErrback(lambda f: failures.append(f.value))
-    return (seen or [None])[0], (failures or [None])[0], exchange
+    error = outcome_of(through(stage, request, forward))
+    return (forward.requests or [None])[0], error, exchange
 
 
 def test_pass_through_changes_nothing():

@@ -3,17 +3,13 @@
 import json
 
 import pytest
-from fakes import exchange, through
+from cost.budgeted import NOON, balance_of, ledger, pricing
+from fakes import Forward, exchange, outcome_of, through
 from twisted.internet.defer import fail
-from twisted.internet.task import Clock
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
 from openai_proxy.cost.budget import Account, Balance, Budget
-from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import SharedLedger
-from openai_proxy.cost.prices import OwnPrice, Price
-from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.access_errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured
 from openai_proxy.exchange.errors import OwnersUnavailable
@@ -21,11 +17,11 @@ from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.policies.batches.allow_batches import AllowBatches, BatchRule
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
+from openai_proxy.policies.chains import compose
 from openai_proxy.policies.fences.allow_models import AllowModels
 from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
 from openai_proxy.wire.request_json import outline
 
-NOON = 1_795_262_400.0
 FENCE = Fence(EndpointRules(["@metered", "POST batches", "images/generations"]))
 KNOWN = BatchInput({"m": ModelUse(2, 0, 4)}, (), ("chat/completions",), 99)
 
@@ -41,24 +37,24 @@ def rule(**fields):
     return BatchRule(**{**given, **fields})
 
 
-class World:
-    """The stages for a key `alice`; model `m` costs a dollar for each output token, half in a batch."""
+class BatchRules:
+    """The stages for a key `alice`; a token of a batch costs half a dollar."""
 
     def __init__(self, models=None, **fields):
         self.inputs = MemoryInputs()
         self.inputs.keep("file-1", "key:alice", KNOWN)
         self.inputs.keep("file-2", "key:bob", KNOWN)
-        pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
-        self.ledger = SharedLedger(MemoryBudgets(), Clock())
+        prices = pricing()
+        self.ledger = ledger()
         budgets = {"alice": Budget(10.0, "month")}
         keys = Keyring([ClientKey("alice", b"x" * 32, b"up", models)])
         self.stages = [
             AllowBatches({"alice": rule(**fields)}, self.inputs),
             AllowModels(keys),
             RefuseUnpriced(
-                pricing.may_be_priced, frozenset(["alice"]), frozenset(), False, budgets, self.ledger
+                prices.may_be_priced, frozenset(["alice"]), frozenset(), False, budgets, self.ledger
             ),
-            KeepBudget(self.ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd),
+            KeepBudget(self.ledger, budgets, prices.cost_usd, prices.settle, prices.batch_cost_usd),
         ]
 
     def create(self, body=None, key="alice", method=b"POST", at="batches", **members):
@@ -70,31 +66,13 @@ class World:
         record.timestamp = NOON
         request = ProxyRequest(method, b"/batches", [], text, record, document=document, endpoint=at)
 
-        async def forward(request):
-            return request
-
-        for stage in reversed(self.stages):
-            forward = _inside(stage, forward)
-        results = []
-        through(forward, request).addBoth(results.append)
-        return results[0] if isinstance(results[0], ProxyRequest) else results[0].value
+        forward = Forward()
+        error = outcome_of(through(compose(self.stages, forward), request))
+        return error or forward.requests[0]
 
     @property
     def balance(self):
-        found = []
-        through(self.ledger.balance, Account("alice", "2026-11")).addCallback(found.append)
-        return found[0]
-
-
-def _inside(stage, forward):
-    return lambda request: stage(request, forward)
-
-
-def test_a_known_file_runs_and_half_its_price_is_reserved():
-    """Of the most that its lines ask for."""
-    world = World()
-    assert world.create().batch_input == KNOWN
-    assert world.balance == Balance(0.0, 2.0)
+        return balance_of(self.ledger)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +97,20 @@ def test_a_known_file_runs_and_half_its_price_is_reserved():
 )
 def test_other_files_are_refused(body, fields, kind):
     """Unknown ones, another key's, and bodies that may be read in two ways; the words say what to do."""
-    world = World(**fields)
-    error = world.create(body)
+    batches = BatchRules(**fields)
+    error = batches.create(body)
     assert isinstance(error, kind)
     assert (error.status, error.param) == (403, "input_file_id")
     assert "upload" in error.message
     assert "file-" not in error.message
-    assert world.balance == Balance()
+    assert batches.balance == Balance()
 
 
 def test_a_file_that_could_not_be_read_is_refused_with_the_reason():
     """Whoever wrote it finds the line."""
-    world = World()
-    world.inputs.keep("file-1", "key:alice", BatchInput(problem="line 7 is no JSON object"))
-    error = world.create()
+    batches = BatchRules()
+    batches.inputs.keep("file-1", "key:alice", BatchInput(problem="line 7 is no JSON object"))
+    error = batches.create()
     assert isinstance(error, NotMeasured)
     assert "line 7 is no JSON object" in error.message
 
@@ -140,7 +118,7 @@ def test_a_file_that_could_not_be_read_is_refused_with_the_reason():
 @pytest.mark.parametrize("name", ["input_file_id", "INPUT_FILE_ID"])
 def test_any_spelling_names_the_file(name):
     """As for servers that ignore case."""
-    assert World().create(json.dumps({name: "file-1"}).encode()).batch_input == KNOWN
+    assert BatchRules().create(json.dumps({name: "file-1"}).encode()).batch_input == KNOWN
 
 
 @pytest.mark.parametrize(
@@ -153,9 +131,9 @@ def test_any_spelling_names_the_file(name):
 )
 def test_every_model_must_be_allowed(known, refused):
     """Of each line, and wherever a line names one."""
-    world = World(models=("m",), lists_models=True)
-    world.inputs.keep("file-1", "key:alice", known)
-    error = world.create()
+    batches = BatchRules(models=("m",), lists_models=True)
+    batches.inputs.keep("file-1", "key:alice", known)
+    error = batches.create()
     assert isinstance(error, ModelNotAllowed) is refused
     if refused:
         assert "'n'" in error.message
@@ -178,38 +156,38 @@ def test_every_model_must_be_allowed(known, refused):
 )
 def test_endpoints_and_what_has_a_fee_are_judged_as_single_requests(known, members, kind):
     """A batch is no way round what the key may call."""
-    world = World()
-    world.inputs.keep("file-1", "key:alice", known)
-    found = world.create(**members)
+    batches = BatchRules()
+    batches.inputs.keep("file-1", "key:alice", known)
+    found = batches.create(**members)
     assert type(found) is (ProxyRequest if kind is None else kind)
 
 
 def test_a_key_that_may_do_what_is_not_measured_runs_any_file():
     """Known ones are reserved all the same."""
-    world = World(measures=False)
-    assert world.create(input_file_id="file-3").batch_input is None
-    assert world.balance == Balance(0.0, 0.0)
-    world.inputs.keep("file-1", "key:alice", BatchInput(KNOWN.uses, unmeasured="line 2 has tools"))
-    world.create()
-    assert world.balance == Balance(0.0, 2.0)
+    batches = BatchRules(measures=False)
+    assert batches.create(input_file_id="file-3").batch_input is None
+    assert batches.balance == Balance(0.0, 0.0)
+    batches.inputs.keep("file-1", "key:alice", BatchInput(KNOWN.uses, unmeasured="line 2 has tools"))
+    batches.create()
+    assert batches.balance == Balance(0.0, 2.0)
 
 
 def test_a_model_without_a_price_is_refused_once_something_is_spent():
     """As a single request for it."""
-    world = World()
-    world.inputs.keep("file-1", "key:alice", BatchInput({"m": ModelUse(1), "n": ModelUse(1)}))
-    assert isinstance(world.create(), ProxyRequest)
-    world.ledger.charge(Account("alice", "2026-11"), 0.5)
-    error = world.create()
+    batches = BatchRules()
+    batches.inputs.keep("file-1", "key:alice", BatchInput({"m": ModelUse(1), "n": ModelUse(1)}))
+    assert isinstance(batches.create(), ProxyRequest)
+    batches.ledger.charge(Account("alice", "2026-11"), 0.5)
+    error = batches.create()
     assert isinstance(error, NotMeasured)
     assert error.param == "model"
 
 
 def test_a_store_that_fails_is_503():
     """Neither let through nor refused for good."""
-    world = World()
-    world.inputs.find = lambda name: fail(OSError("no"))
-    assert isinstance(world.create(), OwnersUnavailable)
+    batches = BatchRules()
+    batches.inputs.find = lambda name: fail(OSError("no"))
+    assert isinstance(batches.create(), OwnersUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +196,4 @@ def test_a_store_that_fails_is_503():
 )
 def test_other_callers_and_requests_are_left_alone(fields):
     """What is there already may be looked at and cancelled."""
-    assert World().create(**fields).batch_input is None
+    assert BatchRules().create(**fields).batch_input is None

@@ -5,7 +5,7 @@ import random
 
 import brotli
 import pytest
-from fakes import Recorder, exchange, through
+from fakes import Recorder, exchange, result_of, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
@@ -49,11 +49,7 @@ def run(body, limit=1000, target=b"/chat/completions", rules=NO_RULES, headers=(
     forward = Recorder()
     fields = {"buffered": True, **fields}
     request = ProxyRequest(b"POST", target, [(b"X", b"y"), *headers], body, exchange(), **fields)
-    done = through(ReadBody(limit, rules, estimates), request, forward)
-    failures = []
-    done.addErrback(failures.append)
-    if failures:
-        raise failures[0].value
+    result_of(through(ReadBody(limit, rules, estimates), request, forward))
     return forward.requests[0]
 
 

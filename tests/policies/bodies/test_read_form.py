@@ -1,10 +1,8 @@
 """A form's model is noted; a key with rules names one only."""
 
 import pytest
-from fakes import Sink, Source, exchange, through
-from twisted.internet.defer import Deferred
+from fakes import Uploads, exchange, incoming, results_of, through
 
-from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import Overloaded, UnreadableBody
@@ -29,11 +27,11 @@ def run(
     headers=(FORM,),
     endpoint="audio/transcriptions",
     encoded=False,
-    sent=None,
+    forward=None,
     **options,
 ):
-    """Return the request that went on, or the error; the rest of the body comes while it goes up, into `sent`."""
-    body = IncomingBody(Source(), None, None)
+    """Return the request that went on, or the error; the rest of the body comes while it goes up, to `forward`."""
+    body = incoming(complete=False)
     request = ProxyRequest(
         b"POST",
         b"/x",
@@ -43,21 +41,14 @@ def run(
         endpoint=endpoint,
         encoded=encoded,
     )
-    ended = []
-
-    async def forward(request):
-        done = Deferred()
-        body.startProducing(sent or Sink()).addBoth(done.callback)
-        await done
-        return request
-
+    forward = forward or Uploads()
     read_form = ReadForm(rules.callers, rules.allow_lists, **options)
-    through(read_form, request, forward).addBoth(ended.append)
+    ended = results_of(through(read_form, request, forward))
     for piece in pieces:
         body.feed(piece)
     body.end()
     request.exchange.end(Outcome.COMPLETE, 1.0)
-    return ended[0] if isinstance(ended[0], ProxyRequest) else ended[0].value
+    return ended[0] or forward.requests[0]
 
 
 @pytest.mark.parametrize("rules", [LISTED, PAID, BodyRules()])
@@ -84,10 +75,10 @@ BIG = [PART[:-2] % (b"file", b'; filename="a.mp3"', b""), *[bytes(60_000)] * 10,
 @pytest.mark.parametrize(("rules", "routes"), [(LISTED, False), (PAID, False), (BodyRules(), True)])
 def test_a_rule_waits_for_a_model_after_the_file(pieces, rules, routes):
     """OpenAI's own examples send the file first: keys with models were refused, and other upstreams never asked."""
-    buffered, sent = BufferedBytes(1 << 20), Sink()
-    request = run(*pieces, rules=rules, routes=routes, buffered=buffered, sent=sent)
+    buffered, forward = BufferedBytes(1 << 20), Uploads()
+    request = run(*pieces, rules=rules, routes=routes, buffered=buffered, forward=forward)
     assert (request.model, request.exchange.model) == ("whisper-1", "whisper-1")
-    assert sent.data == b"".join(pieces)
+    assert forward.sent.data == b"".join(pieces)
     assert buffered.held_bytes == 0
 
 

@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from fakes import Body, through
+from fakes import Body, result_of, through
 from hypothesis import given
 from hypothesis import strategies as st
 from taken import Taken
@@ -25,7 +25,7 @@ BODY = b'{"model":"m","input":"x"}'
 JSON_LINES = [(b"Content-Type", b"application/json"), (b"Content-Length", b"2")]
 
 
-class World:
+class Repeats:
     """The stage before one that answers with what is stored under KEY, and counts."""
 
     def __init__(self):
@@ -42,9 +42,7 @@ class World:
     def keep(self, *chunks, headers=JSON_LINES, ttl_s=60.0):
         self.clock.advance(0)
         entry = CacheEntry(b"OK", headers, chunks, 1000.0 + self.clock.seconds(), Usage(3, 4))
-        done = []
-        through(self.store.put, KEY, entry, ttl_s).addCallback(done.append)
-        assert done
+        result_of(through(self.store.put, KEY, entry, ttl_s))
         return entry
 
     async def forward(self, request):
@@ -74,9 +72,7 @@ class World:
             buffered=body is not None,
             credential=fields.pop("credential", b"sk"),
         )
-        responses = []
-        through(self.stage, request, self.forward).addCallback(responses.append)
-        return exchange, responses[0]
+        return exchange, result_of(through(self.stage, request, self.forward))
 
 
 def members(exchange):
@@ -85,10 +81,10 @@ def members(exchange):
 
 def test_a_repeat_is_answered_as_the_first_hit_was():
     """Who asks again gets the same answer and the same record, without the way to the cache."""
-    world = World()
-    first, hit = world.ask()
-    again, repeat = world.ask()
-    assert world.passed == 1
+    repeats = Repeats()
+    first, hit = repeats.ask()
+    again, repeat = repeats.ask()
+    assert repeats.passed == 1
     assert (repeat.status, repeat.reason, repeat.headers) == (200, b"OK", hit.headers)
     assert (repeat.body.whole, repeat.body.length) == (b"{}", 2)
     assert members(again) == {**members(first), "request_body": BODY, "request_bytes": len(BODY)}
@@ -97,12 +93,12 @@ def test_a_repeat_is_answered_as_the_first_hit_was():
 
 def test_the_age_goes_on():
     """A repeat says how old the answer is now."""
-    world = World()
+    repeats = Repeats()
     ages = []
     for _ in range(3):
-        ages += [value for name, value in world.ask()[1].headers if name == b"age"]
-        world.clock.advance(2)
-    assert (ages, world.passed) == ([b"0", b"2", b"4"], 1)
+        ages += [value for name, value in repeats.ask()[1].headers if name == b"age"]
+        repeats.clock.advance(2)
+    assert (ages, repeats.passed) == ([b"0", b"2", b"4"], 1)
 
 
 @pytest.mark.parametrize(
@@ -118,80 +114,85 @@ def test_the_age_goes_on():
 )
 def test_another_request_goes_the_long_way(other):
     """Nothing of one tenant, key, body, place or wish answers another."""
-    world = World()
+    repeats = Repeats()
     for _ in range(2):
-        world.ask()
-    world.ask(**other)
-    assert world.passed == 2
+        repeats.ask()
+    repeats.ask(**other)
+    assert repeats.passed == 2
 
 
 @pytest.mark.parametrize("name", [b"traceparent", b"Traceparent", b"tracestate", b"X-Request-Id", b"baggage"])
 def test_traced_clients_repeat_themselves_too(name):
     """A line that is another one each time, and that nothing here reads, makes no other request of it."""
-    world = World()
+    repeats = Repeats()
     for number in range(3):
-        world.ask(lines=b"%b: %d\r\n" % (name, number))
-    assert world.passed == 1
+        repeats.ask(lines=b"%b: %d\r\n" % (name, number))
+    assert repeats.passed == 1
 
 
 def test_what_a_stage_changes_goes_the_long_way():
     """An answer that some setting changes on its way is changed every time."""
-    world = World()
-    world.change = lambda response: response.evolve(filters=("think",))
+    repeats = Repeats()
+    repeats.change = lambda response: response.evolve(filters=("think",))
     for _ in range(3):
-        assert world.ask()[1].filters == ("think",)
-    assert world.passed == 3
+        assert repeats.ask()[1].filters == ("think",)
+    assert repeats.passed == 3
 
 
 def test_another_entry_goes_the_long_way():
     """An answer that took the place of the one before may be one that a stage changes."""
-    world = World()
-    world.ask()
-    world.keep(b"[]")
-    assert (world.ask()[1].body.whole, world.passed) == (b"[]", 2)
-    assert (world.ask()[1].body.whole, world.passed) == (b"[]", 2)
+    repeats = Repeats()
+    repeats.ask()
+    repeats.keep(b"[]")
+    assert (repeats.ask()[1].body.whole, repeats.passed) == (b"[]", 2)
+    assert (repeats.ask()[1].body.whole, repeats.passed) == (b"[]", 2)
 
 
 def test_an_expired_entry_is_no_answer():
     """Nothing is remembered for longer than the cache keeps it."""
-    world = World()
-    world.ask()
-    world.clock.advance(60)
-    exchange, response = world.ask()
-    assert (world.passed, exchange.cached, response.headers) == (2, False, [])
+    repeats = Repeats()
+    repeats.ask()
+    repeats.clock.advance(60)
+    exchange, response = repeats.ask()
+    assert (repeats.passed, exchange.cached, response.headers) == (2, False, [])
 
 
 def test_an_age_asked_for_is_looked_at_every_time():
     """`max-age` holds for repeats too."""
-    world = World()
+    repeats = Repeats()
     for _ in range(3):
-        world.ask(lines=b"Cache-Control: max-age=5\r\n")
-    assert world.passed == 3
+        repeats.ask(lines=b"Cache-Control: max-age=5\r\n")
+    assert repeats.passed == 3
 
 
 def test_a_request_without_a_body_is_repeated_too():
     """Lists of models are asked for with nothing in the body."""
-    world = World()
+    repeats = Repeats()
     for _ in range(3):
-        exchange, _ = world.ask(None, method=b"GET")
-    assert (world.passed, exchange.request_body, exchange.request_bytes, exchange.model) == (1, None, 0, None)
+        exchange, _ = repeats.ask(None, method=b"GET")
+    assert (repeats.passed, exchange.request_body, exchange.request_bytes, exchange.model) == (
+        1,
+        None,
+        0,
+        None,
+    )
 
 
 def test_repeats_of_a_stream_are_read_each_at_its_own_pace():
     """Two clients that read the same stored stream at once get all of it."""
-    world = World()
-    world.keep(b"data: 1\n\n", b"data: 2\n\n", headers=[(b"Content-Type", b"text/event-stream")])
-    bodies = [world.ask()[1].body for _ in range(3)]
-    assert (world.passed, len({id(body) for body in bodies})) == (1, 3)
+    repeats = Repeats()
+    repeats.keep(b"data: 1\n\n", b"data: 2\n\n", headers=[(b"Content-Type", b"text/event-stream")])
+    bodies = [repeats.ask()[1].body for _ in range(3)]
+    assert (repeats.passed, len({id(body) for body in bodies})) == (1, 3)
 
 
 def test_what_was_never_answered_is_not_looked_at():
     """Requests that nobody repeats are not remembered."""
-    world = World()
-    world.answered.hashes.clear()
+    repeats = Repeats()
+    repeats.answered.hashes.clear()
     for _ in range(3):
-        world.ask()
-    assert world.passed == 3
+        repeats.ask()
+    assert repeats.passed == 3
 
 
 OTHER_BODY = b'{"model":"n","input":"x"}'
@@ -207,7 +208,7 @@ ASKED = st.fixed_dictionaries(
 )
 
 
-class Cache(World):
+class Cache(Repeats):
     """The stage before a cache that names entries by all that a request says; `long` without the stage.
 
     Answers of odd versions are changed by a stage between the two.
@@ -257,15 +258,15 @@ def test_repeats_are_answered_as_the_long_way_answers():
             short, long = Cache(False), Cache(True)
             for asked, then in [*steps, *steps, *steps]:
                 answers = []
-                for world in (short, long):
-                    exchange, response = world.ask(**asked)
+                for repeats in (short, long):
+                    exchange, response = repeats.ask(**asked)
                     record = {**members(exchange), "request_body": None, "request_bytes": 0, "id": ""}
                     whole = getattr(response.body, "whole", None)
                     answers.append((record, response.status, response.reason, response.headers, whole))
                     if then == "new":
-                        world.replace_all()
+                        repeats.replace_all()
                     else:
-                        world.clock.advance(then)
+                        repeats.clock.advance(then)
                 assert answers[0] == answers[1]
             note(short.passed < long.passed)
 

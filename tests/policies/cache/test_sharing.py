@@ -1,7 +1,7 @@
 """Requests alike at the same time: one call serves them all."""
 
 import pytest
-from policies.cache.cache_world import JSON, SSE, World
+from policies.cache.cached_upstream import JSON, SSE, CachedUpstream
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
@@ -13,19 +13,19 @@ from openai_proxy.policies.cache.room import Room
 
 def test_a_hundred_identical_streams_cost_one_call():
     """All get the whole stream live and from its start, also when the first client leaves after an event."""
-    world = World()
-    early = [world.ask() for _ in range(50)]
-    call = world.calls[0]
+    cached = CachedUpstream()
+    early = [cached.ask() for _ in range(50)]
+    call = cached.calls[0]
     call.answer(SSE, (b"Set-Cookie", b"s"))
     call.feed(b"one")
     assert {tuple(client.chunks) for client in early} == {(b"one",)}
     early[0].leave()
-    late = [world.ask() for _ in range(50)]
+    late = [cached.ask() for _ in range(50)]
     assert {tuple(client.chunks) for client in late} == {(b"one",)}
     call.feed(b"two")
     call.end()
     assert {client.body for client in early[1:] + late} == {b"onetwo"}
-    assert (len(world.calls), call.discards, world.ask().body) == (1, 0, b"onetwo")
+    assert (len(cached.calls), call.discards, cached.ask().body) == (1, 0, b"onetwo")
     assert early[0].header(b"set-cookie") == [b"s"]
     assert late[0].header(b"set-cookie") == []
     others = early[1:] + late
@@ -35,104 +35,104 @@ def test_a_hundred_identical_streams_cost_one_call():
 
 def test_the_call_goes_on_when_the_leader_leaves_before_the_head():
     """The first client's patience does not decide for the others."""
-    world = World()
-    leader, follower = world.ask(), world.ask()
+    cached = CachedUpstream()
+    leader, follower = cached.ask(), cached.ask()
     leader.leave()
     assert isinstance(leader.error, CancelledError)
-    world.calls[0].serve(b"1")
-    assert (follower.body, len(world.calls)) == (b"1", 1)
+    cached.calls[0].serve(b"1")
+    assert (follower.body, len(cached.calls)) == (b"1", 1)
 
 
 def test_the_call_is_cancelled_when_nobody_waits():
     """No tokens are generated for nobody, and the next client starts anew."""
-    world = World()
-    clients = [world.ask(), world.ask()]
+    cached = CachedUpstream()
+    clients = [cached.ask(), cached.ask()]
     clients[0].leave()
-    assert world.calls[0].cancels == []
+    assert cached.calls[0].cancels == []
     clients[1].leave()
-    assert len(world.calls[0].cancels) == 1
-    world.ask()
-    assert len(world.calls) == 2
+    assert len(cached.calls[0].cancels) == 1
+    cached.ask()
+    assert len(cached.calls) == 2
 
 
 def test_the_body_is_given_up_when_nobody_reads():
     """A stream that everybody left stops at the upstream, is not stored, and cannot be joined."""
-    world = World()
-    clients = [world.ask(), world.ask()]
-    call = world.calls[0]
+    cached = CachedUpstream()
+    clients = [cached.ask(), cached.ask()]
+    call = cached.calls[0]
     call.answer(SSE)
     call.feed(b"one")
     clients[0].leave()
     assert call.discards == 0
     clients[1].leave()
     assert call.discards == 1
-    world.ask()
-    assert len(world.calls) == 2
+    cached.ask()
+    assert len(cached.calls) == 2
 
 
 def test_one_follower_takes_over_when_the_leader_fails():
     """A failure is its own client's; the others cost one more call, not one each."""
-    world = World()
-    clients = [world.ask() for _ in range(5)]
-    world.calls[0].head.errback(UpstreamUnreachable())
+    cached = CachedUpstream()
+    clients = [cached.ask() for _ in range(5)]
+    cached.calls[0].head.errback(UpstreamUnreachable())
     assert isinstance(clients[0].error, UpstreamUnreachable)
-    assert len(world.calls) == 2
-    assert world.calls[1].request.exchange is clients[1].exchange
-    world.calls[1].serve(b"1")
+    assert len(cached.calls) == 2
+    assert cached.calls[1].request.exchange is clients[1].exchange
+    cached.calls[1].serve(b"1")
     assert [client.body for client in clients[1:]] == [b"1"] * 4
     assert [c.exchange.cache_result for c in clients] == ["miss", "miss", "shared", "shared", "shared"]
 
 
 def test_one_follower_takes_over_when_the_leader_gets_an_error():
     """An upstream's 503 is its own client's too."""
-    world = World()
-    clients = [world.ask() for _ in range(3)]
-    world.calls[0].answer(JSON, status=503)
-    world.calls[0].end()
-    assert (clients[0].response.status, len(world.calls)) == (503, 2)
-    world.calls[1].serve(b"1")
+    cached = CachedUpstream()
+    clients = [cached.ask() for _ in range(3)]
+    cached.calls[0].answer(JSON, status=503)
+    cached.calls[0].end()
+    assert (clients[0].response.status, len(cached.calls)) == (503, 2)
+    cached.calls[1].serve(b"1")
     assert [client.body for client in clients] == [b"", b"1", b"1"]
 
 
 def test_the_second_failure_is_everybodys():
     """An upstream that is down is asked twice, not once for each who waits."""
-    world = World()
-    clients = [world.ask() for _ in range(4)]
-    world.calls[0].head.errback(UpstreamUnreachable())
-    world.calls[1].answer(JSON, status=503)
-    joined = world.ask()
-    world.calls[1].feed(b"busy")
-    world.calls[1].end()
-    assert len(world.calls) == 3
+    cached = CachedUpstream()
+    clients = [cached.ask() for _ in range(4)]
+    cached.calls[0].head.errback(UpstreamUnreachable())
+    cached.calls[1].answer(JSON, status=503)
+    joined = cached.ask()
+    cached.calls[1].feed(b"busy")
+    cached.calls[1].end()
+    assert len(cached.calls) == 3
     assert [(c.response.status, c.body) for c in clients[1:]] == [(503, b"busy")] * 3
     assert not clients[2].exchange.cached
     assert joined.response is None
-    others = [world.ask() for _ in range(2)]
-    world.calls[2].head.errback(UpstreamUnreachable())
-    world.calls[3].head.errback(UpstreamUnreachable())
+    others = [cached.ask() for _ in range(2)]
+    cached.calls[2].head.errback(UpstreamUnreachable())
+    cached.calls[3].head.errback(UpstreamUnreachable())
     assert [type(c.error) for c in (joined, *others)] == [UpstreamUnreachable] * 3
 
 
 def test_a_spent_budget_is_its_own_clients_however_many_are_spent():
     """Who shares a call with the spent ones gets an answer, and a failure counts as the first."""
-    world = World()
-    clients = [world.ask() for _ in range(6)]
+    cached = CachedUpstream()
+    clients = [cached.ask() for _ in range(6)]
     for number in range(3):
-        world.calls[number].head.errback(BudgetSpent())
+        cached.calls[number].head.errback(BudgetSpent())
     assert [type(client.error) for client in clients[:3]] == [BudgetSpent] * 3
-    world.calls[3].head.errback(UpstreamUnreachable())
+    cached.calls[3].head.errback(UpstreamUnreachable())
     assert isinstance(clients[3].error, UpstreamUnreachable)
-    world.calls[4].serve(b"1")
+    cached.calls[4].serve(b"1")
     assert [client.body for client in clients[4:]] == [b"1"] * 2
 
 
 def test_a_follower_takes_over_from_a_leader_who_left_and_failed():
     """The failure of a call whose client is gone is nobody's."""
-    world = World()
-    leader, *followers = [world.ask() for _ in range(3)]
+    cached = CachedUpstream()
+    leader, *followers = [cached.ask() for _ in range(3)]
     leader.leave()
-    world.calls[0].head.errback(UpstreamUnreachable())
-    world.calls[1].serve(b"1")
+    cached.calls[0].head.errback(UpstreamUnreachable())
+    cached.calls[1].serve(b"1")
     assert [client.body for client in followers] == [b"1"] * 2
 
 
@@ -160,36 +160,36 @@ class SlowStore:
 def test_who_looked_up_before_the_store_had_it_still_shares():
     """A slow store does not make a second call of a first one that is being stored."""
     store = SlowStore()
-    world = World(store)
-    first = world.ask()
-    second = world.ask()
+    cached = CachedUpstream(store)
+    first = cached.ask()
+    second = cached.ask()
     store.gets[0].callback(None)
-    world.calls[0].serve(b"1")
+    cached.calls[0].serve(b"1")
     assert first.body == b"1"
     store.gets[1].callback(None)
-    assert (second.body, len(world.calls)) == (b"1", 1)
+    assert (second.body, len(cached.calls)) == (b"1", 1)
     store.puts[0].callback(None)
-    world.ask()
+    cached.ask()
     store.gets[2].callback(None)
-    assert len(world.calls) == 2
+    assert len(cached.calls) == 2
 
 
 def test_a_client_may_leave_during_the_look_up():
     """Nothing is called for a client that left while the store was asked."""
     store = SlowStore()
-    world = World(store)
-    client = world.ask()
+    cached = CachedUpstream(store)
+    client = cached.ask()
     client.leave()
-    assert (type(client.error), world.calls) == (CancelledError, [])
+    assert (type(client.error), cached.calls) == (CancelledError, [])
 
 
 def test_whoever_is_left_pays_when_the_leader_leaves_before_the_head():
     """The call was charged to nobody: the leader saw no usage, and followers are free."""
-    world = World()
-    leader, follower, third = world.ask(), world.ask(), world.ask()
+    cached = CachedUpstream()
+    leader, follower, third = cached.ask(), cached.ask(), cached.ask()
     leader.leave()
     assert leader.exchange.heir is follower.exchange
-    world.calls[0].serve(b"1")
+    cached.calls[0].serve(b"1")
     assert (follower.exchange.cached, follower.exchange.cost_usd) == (False, None)
     assert (third.exchange.cached, third.exchange.cost_usd) == (True, 0.0)
     assert leader.exchange.cost_usd == 0.0
@@ -197,16 +197,16 @@ def test_whoever_is_left_pays_when_the_leader_leaves_before_the_head():
 
 def test_whoever_is_left_pays_when_the_leader_leaves_in_the_middle():
     """The next one pays when that one leaves too; the last one pays for what it saw."""
-    world = World()
-    leader, second, third = world.ask(), world.ask(), world.ask()
-    call = world.calls[0]
+    cached = CachedUpstream()
+    leader, second, third = cached.ask(), cached.ask(), cached.ask()
+    call = cached.calls[0]
     call.answer(SSE)
     call.feed(b"one")
     third.leave()
     assert (third.exchange.heir, leader.exchange.heir) == (None, None)
     leader.leave()
     assert leader.exchange.heir is second.exchange
-    fourth = world.ask()
+    fourth = cached.ask()
     second.leave()
     assert second.exchange.heir is fourth.exchange
     call.end()
@@ -215,9 +215,9 @@ def test_whoever_is_left_pays_when_the_leader_leaves_in_the_middle():
 
 def test_a_leader_that_had_its_answer_pays_alone():
     """So do those who got an answer of their own."""
-    world = World()
-    clients = [world.ask() for _ in range(2)]
-    world.calls[0].serve(b"1")
+    cached = CachedUpstream()
+    clients = [cached.ask() for _ in range(2)]
+    cached.calls[0].serve(b"1")
     assert [client.exchange.heir for client in clients] == [None, None]
     assert [client.exchange.cached for client in clients] == [False, True]
 
@@ -239,44 +239,44 @@ DONE = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"s
 )
 def test_a_client_that_leaves_at_the_last_event_has_had_the_whole_stream(pieces, kept):
     """OpenAI's SDKs close the connection at `[DONE]`: what they had was thrown away if the end came a moment later."""
-    world = World()
-    client = world.ask()
-    call = world.calls[0]
+    cached = CachedUpstream()
+    client = cached.ask()
+    call = cached.calls[0]
     call.answer(SSE)
     for piece in pieces:
         call.feed(piece)
     client.leave()
     assert call.discards == 1
-    again = world.ask()
-    assert (len(world.calls), again.body) == ((1, b"".join(pieces)) if kept else (2, None))
+    again = cached.ask()
+    assert (len(cached.calls), again.body) == ((1, b"".join(pieces)) if kept else (2, None))
 
 
 def test_what_is_recorded_counts_among_what_is_held_of_bodies():
     """Answers that are recorded for others and for the cache were held beside every bound; now until they are stored."""
     buffered = BufferedBytes(1000)
-    world = World(buffered=buffered)
-    leader = world.ask()
-    call = world.calls[0]
+    cached = CachedUpstream(buffered=buffered)
+    leader = cached.ask()
+    call = cached.calls[0]
     call.answer(SSE)
     call.feed(b"one ")
-    assert (world.ask().chunks, buffered.held_bytes) == ([b"one "], 4)
+    assert (cached.ask().chunks, buffered.held_bytes) == ([b"one "], 4)
     leader.leave()
     call.feed(b"two")
     assert buffered.held_bytes == 7
     call.end()
-    assert (world.ask().body, len(world.calls), buffered.held_bytes) == (b"one two", 1, 0)
+    assert (cached.ask().body, len(cached.calls), buffered.held_bytes) == (b"one two", 1, 0)
 
 
 @pytest.mark.parametrize("end", ["cut", "left"])
 def test_a_recording_that_breaks_off_frees_its_memory(end):
     """Whichever side goes."""
     buffered = BufferedBytes(1000)
-    world = World(buffered=buffered)
-    clients = [world.ask(), world.ask()]
-    world.calls[0].answer(SSE)
-    world.calls[0].feed(b"one ")
+    cached = CachedUpstream(buffered=buffered)
+    clients = [cached.ask(), cached.ask()]
+    cached.calls[0].answer(SSE)
+    cached.calls[0].feed(b"one ")
     if end == "cut":
-        world.calls[0].end(ConnectionLost())
+        cached.calls[0].end(ConnectionLost())
     else:
         for client in clients:
             client.leave()
@@ -286,17 +286,17 @@ def test_a_recording_that_breaks_off_frees_its_memory(end):
 def test_an_answer_that_finds_no_room_passes():
     """Those who share it have it whole; it is not kept, and who comes later asks anew."""
     buffered = BufferedBytes(20)
-    world = World(buffered=buffered)
-    clients = [world.ask(), world.ask()]
-    call = world.calls[0]
+    cached = CachedUpstream(buffered=buffered)
+    clients = [cached.ask(), cached.ask()]
+    call = cached.calls[0]
     call.answer(SSE)
     call.feed(b"x" * 8)
     call.feed(b"y" * 8)
     assert buffered.held_bytes == 0
-    late = world.ask()
+    late = cached.ask()
     call.end()
     assert {client.body for client in clients} == {b"x" * 8 + b"y" * 8}
-    assert (late.response, len(world.calls)) == (None, 2)
+    assert (late.response, len(cached.calls)) == (None, 2)
 
 
 def test_an_answer_that_a_retry_waits_for_makes_room_for_the_cache():

@@ -1,7 +1,7 @@
 """What a key may not call, and from where it may not be used, is refused by the head only."""
 
 import pytest
-from fakes import exchange, through
+from fakes import exchange, refusal, through
 
 from openai_proxy.exchange.access_errors import AddressNotAllowed, EndpointNotAllowed
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address, parse_network
@@ -23,14 +23,7 @@ class Unread:
 def refused(key, method=b"POST", endpoint="files/{id}", peer=None, headers=None, sent=()):
     record = exchange(credential_id=key, endpoint=endpoint, peer=peer, request_headers=headers or [])
     request = ProxyRequest(method, b"/files/f", list(sent), Unread(), record, endpoint=endpoint)
-    forwarded, failures = [], []
-
-    async def forward(request):
-        forwarded.append(request)
-
-    through(STAGE, request, forward).addErrback(failures.append)
-    assert len(forwarded) + len(failures) == 1
-    return failures[0].value if failures else None
+    return refusal(STAGE, request)
 
 
 def test_an_endpoint_that_is_not_listed_is_refused_before_the_body_is_read():

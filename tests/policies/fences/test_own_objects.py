@@ -5,11 +5,20 @@ import json
 
 import pytest
 from cost.sync_file import SyncFile
-from fakes import Answer, Sink, Source, exchange, read, through
+from fakes import (
+    Answer,
+    Forward,
+    Uploads,
+    exchange,
+    incoming,
+    outcome_of,
+    read,
+    results_of,
+    through,
+)
 from twisted.internet.defer import Deferred, fail
 
 from openai_proxy.cost.object_owners import FileOwners
-from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.access_errors import EndpointNotAllowed
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
@@ -21,7 +30,7 @@ JSON = (b"Content-Type", b"application/json")
 EVENTS = (b"Content-Type", b"text/event-stream")
 
 
-class World:
+class OwnedObjects:
     """A stage over a real file; `asked` are the requests that went upstream."""
 
     def __init__(self, path, allows_unknown=False, owners=None):
@@ -39,15 +48,10 @@ class World:
         request = ProxyRequest(
             method, target, [], text, record, document=kept, endpoint=endpoint, upgrade=upgrade
         )
-        results = []
-
-        async def forward(request):
-            self.asked.append(request)
-            return ProxyResponse(status, b"", list(lines or (JSON,)), Answer(answer))
-
-        through(self.stage, request, forward).addBoth(results.append)
-        (result,) = results
-        return result if isinstance(result, ProxyResponse) else result.value
+        forward = Forward(ProxyResponse(status, b"", list(lines or (JSON,)), Answer(answer)))
+        outcome = outcome_of(through(self.stage, request, forward))
+        self.asked += forward.requests
+        return outcome
 
     def make(self, key, name, endpoint="files", **fields):
         response = self.ask(
@@ -60,112 +64,117 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path / "state.sqlite3")
+def objects(tmp_path):
+    return OwnedObjects(tmp_path / "state.sqlite3")
 
 
-def test_others_objects_are_not_there(world):
+def test_others_objects_are_not_there(objects):
     """The same words for another's and an unknown one, and nothing goes upstream; mine and an administrator's pass."""
-    world.make("alice", "file-1")
-    asked = len(world.asked)
-    refusals = [world.get("bob", "file-1"), world.get("bob", "file-2"), world.get("alice", "file-2")]
+    objects.make("alice", "file-1")
+    asked = len(objects.asked)
+    refusals = [objects.get("bob", "file-1"), objects.get("bob", "file-2"), objects.get("alice", "file-2")]
     assert all(isinstance(each, NoSuchObject) for each in refusals)
     assert [each.message for each in refusals] == [f"No such File object: file-{n}" for n in (1, 2, 2)]
     assert json.loads(refusals[0].body())["error"]["code"] is None
-    assert len(world.asked) == asked
-    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
-    assert isinstance(world.get("root", "file-1"), ProxyResponse)
+    assert len(objects.asked) == asked
+    assert isinstance(objects.get("alice", "file-1"), ProxyResponse)
+    assert isinstance(objects.get("root", "file-1"), ProxyResponse)
 
 
-def test_the_first_owner_stays(world):
+def test_the_first_owner_stays(objects):
     """An answer that names another's object again takes nothing away."""
-    world.make("alice", "file-1")
-    world.make("bob", "file-1")
-    assert isinstance(world.get("bob", "file-1"), NoSuchObject)
+    objects.make("alice", "file-1")
+    objects.make("bob", "file-1")
+    assert isinstance(objects.get("bob", "file-1"), NoSuchObject)
 
 
-def test_a_deleted_object_is_forgotten(world):
+def test_a_deleted_object_is_forgotten(objects):
     """Its id may come again."""
-    world.make("alice", "file-1")
-    world.ask("alice", b"DELETE", b"/files/file-1", "files/{id}", status=500)
-    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
-    world.ask("alice", b"DELETE", b"/files/file-1", "files/{id}")
-    assert isinstance(world.get("alice", "file-1"), NoSuchObject)
+    objects.make("alice", "file-1")
+    objects.ask("alice", b"DELETE", b"/files/file-1", "files/{id}", status=500)
+    assert isinstance(objects.get("alice", "file-1"), ProxyResponse)
+    objects.ask("alice", b"DELETE", b"/files/file-1", "files/{id}")
+    assert isinstance(objects.get("alice", "file-1"), NoSuchObject)
 
 
-def test_responses_are_forgotten_after_32_days(world):
+def test_responses_are_forgotten_after_32_days(objects):
     """Files are not."""
-    world.make("alice", "resp_1", "responses", document={"input": "x"})
-    world.make("alice", "file-1")
-    world.now = 33 * 86400.0
+    objects.make("alice", "resp_1", "responses", document={"input": "x"})
+    objects.make("alice", "file-1")
+    objects.now = 33 * 86400.0
     chained = {"previous_response_id": "resp_1"}
-    assert isinstance(world.ask("alice", b"POST", b"/responses", "responses", document=chained), NoSuchObject)
-    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
-
-
-def test_bodies_name_objects_too(world):
-    """Mine pass, another's do not."""
-    world.make("alice", "resp_1", "responses", document={"input": "x"})
-    chained = {"previous_response_id": "resp_1"}
-    assert isinstance(world.ask("bob", b"POST", b"/responses", "responses", document=chained), NoSuchObject)
     assert isinstance(
-        world.ask("alice", b"POST", b"/responses", "responses", document=chained), ProxyResponse
+        objects.ask("alice", b"POST", b"/responses", "responses", document=chained), NoSuchObject
+    )
+    assert isinstance(objects.get("alice", "file-1"), ProxyResponse)
+
+
+def test_bodies_name_objects_too(objects):
+    """Mine pass, another's do not."""
+    objects.make("alice", "resp_1", "responses", document={"input": "x"})
+    chained = {"previous_response_id": "resp_1"}
+    assert isinstance(objects.ask("bob", b"POST", b"/responses", "responses", document=chained), NoSuchObject)
+    assert isinstance(
+        objects.ask("alice", b"POST", b"/responses", "responses", document=chained), ProxyResponse
     )
 
 
-def test_an_error_makes_nothing(world):
+def test_an_error_makes_nothing(objects):
     """Only 2xx answers name objects."""
-    world.ask("alice", b"POST", b"/files", "files", b'{"id":"file-1"}', status=500)
-    assert isinstance(world.get("alice", "file-1"), NoSuchObject)
+    objects.ask("alice", b"POST", b"/files", "files", b'{"id":"file-1"}', status=500)
+    assert isinstance(objects.get("alice", "file-1"), NoSuchObject)
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_objects_of_streams_and_compressed_answers_are_learnt(world, coding):
+def test_objects_of_streams_and_compressed_answers_are_learnt(objects, coding):
     """From the first event; the client gets the stream as it came."""
     stream = b': hello\n\nevent: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\ndata: x\n\n'
     lines = [(b"Content-Encoding", coding)] if coding else []
     pack = gzip.compress if coding else bytes
-    response = world.ask(
+    response = objects.ask(
         "alice", b"POST", b"/responses", "responses", pack(stream), EVENTS, *lines, document={"stream": True}
     )
     assert read(response) == stream
-    response = world.ask("alice", b"POST", b"/files", "files", pack(b'{"id":"file-1"}'), JSON, *lines)
+    response = objects.ask("alice", b"POST", b"/files", "files", pack(b'{"id":"file-1"}'), JSON, *lines)
     assert read(response) == pack(b'{"id":"file-1"}')
     for name, collection in (("resp_1", "responses"), ("file-1", "files")):
         target = f"/{collection}/{name}".encode()
-        assert isinstance(world.ask("alice", b"GET", target, f"{collection}/{{id}}"), ProxyResponse)
+        assert isinstance(objects.ask("alice", b"GET", target, f"{collection}/{{id}}"), ProxyResponse)
 
 
-def test_items_of_a_stream_may_be_referred_to(world):
+def test_items_of_a_stream_may_be_referred_to(objects):
     """AI SDKs refer to what a streamed response held; others may not."""
     stream = (
         b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
         b'data: {"type":"response.output_item.added","item":{"id":"msg_1","type":"message"}}\n\n'
     )
-    response = world.ask(
+    response = objects.ask(
         "alice", b"POST", b"/responses", "responses", stream, EVENTS, document={"stream": True}
     )
     assert read(response) == stream
     referring = {"input": [{"type": "item_reference", "id": "msg_1"}]}
     assert isinstance(
-        world.ask("alice", b"POST", b"/responses", "responses", document=referring), ProxyResponse
+        objects.ask("alice", b"POST", b"/responses", "responses", document=referring), ProxyResponse
     )
-    assert isinstance(world.ask("bob", b"POST", b"/responses", "responses", document=referring), NoSuchObject)
+    assert isinstance(
+        objects.ask("bob", b"POST", b"/responses", "responses", document=referring), NoSuchObject
+    )
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_lists_show_ones_own(world, coding):
+def test_lists_show_ones_own(objects, coding):
     """The rest of the page is untouched; what cannot be read is not shown."""
-    world.make("alice", "file-1")
-    world.make("bob", "file-2")
+    objects.make("alice", "file-1")
+    objects.make("bob", "file-2")
     page = b'{"object":"list","data":[{"id":"file-1"},{"id":"file-2"},{"id":"file-3"}],"has_more":true}'
     lines = (JSON, (b"Content-Encoding", coding)) if coding else (JSON,)
     pack = gzip.compress if coding else bytes
-    shown = read(world.ask("alice", b"GET", b"/files", "files", pack(page), *lines))
+    shown = read(objects.ask("alice", b"GET", b"/files", "files", pack(page), *lines))
     assert shown == b'{"object":"list","data":[{"id":"file-1"}],"has_more":true}'
-    assert read(world.ask("root", b"GET", b"/files", "files", pack(page), *lines)) == pack(page)
+    assert read(objects.ask("root", b"GET", b"/files", "files", pack(page), *lines)) == pack(page)
     assert (
-        json.loads(read(world.ask("alice", b"GET", b"/files", "files", b'{"data":[{"x":1}]}')))["data"] == []
+        json.loads(read(objects.ask("alice", b"GET", b"/files", "files", b'{"data":[{"x":1}]}')))["data"]
+        == []
     )
 
 
@@ -189,32 +198,32 @@ OUTPUT = {"output_file_id": "file-out", "error_file_id": None}
         ),
     ],
 )
-def test_lists_of_what_makes_files_tell_whose_those_are(world, collection, mine, others, made):
+def test_lists_of_what_makes_files_tell_whose_those_are(objects, collection, mine, others, made):
     """Who waits for a batch by listing them all could not read what it had written."""
     target = f"/{collection}".encode()
     for key, entry in (("alice", mine), ("bob", others)):
-        world.make(key, entry["id"], collection)
+        objects.make(key, entry["id"], collection)
     page = json.dumps({"object": "list", "data": [mine, others]}).encode()
-    read(world.ask("alice", b"GET", target, collection, page))
-    assert isinstance(world.get("alice", made[0]), ProxyResponse)
-    assert isinstance(world.get("bob", made[0]), NoSuchObject)
-    assert isinstance(world.get("alice", made[1]), NoSuchObject)
+    read(objects.ask("alice", b"GET", target, collection, page))
+    assert isinstance(objects.get("alice", made[0]), ProxyResponse)
+    assert isinstance(objects.get("bob", made[0]), NoSuchObject)
+    assert isinstance(objects.get("alice", made[1]), NoSuchObject)
 
 
 def test_a_list_makes_nobody_the_owner_of_what_is_older(tmp_path):
     """Whoever lists first would take it from the others."""
-    world = World(tmp_path / "state.sqlite3", allows_unknown=True)
+    objects = OwnedObjects(tmp_path / "state.sqlite3", allows_unknown=True)
     page = b'{"object":"list","data":[{"id":"batch_9","output_file_id":"file-9"}]}'
-    assert read(world.ask("alice", b"GET", b"/batches", "batches", page)) == page
-    assert isinstance(world.get("bob", "file-9"), ProxyResponse)
+    assert read(objects.ask("alice", b"GET", b"/batches", "batches", page)) == page
+    assert isinstance(objects.get("bob", "file-9"), ProxyResponse)
 
 
 def test_unknown_objects_may_be_allowed(tmp_path):
     """For what is older than the setting: another key's are refused all the same."""
-    world = World(tmp_path / "state.sqlite3", allows_unknown=True)
-    world.make("alice", "file-1")
-    assert isinstance(world.get("bob", "file-9"), ProxyResponse)
-    assert isinstance(world.get("bob", "file-1"), NoSuchObject)
+    objects = OwnedObjects(tmp_path / "state.sqlite3", allows_unknown=True)
+    objects.make("alice", "file-1")
+    assert isinstance(objects.get("bob", "file-9"), ProxyResponse)
+    assert isinstance(objects.get("bob", "file-1"), NoSuchObject)
 
 
 class Away:
@@ -231,9 +240,9 @@ class Away:
 
 def test_without_the_store_objects_are_away_and_chats_go_on(tmp_path):
     """503 for what names one; what it makes is delivered all the same."""
-    world = World(tmp_path, owners=Away())
-    assert isinstance(world.get("alice", "file-1"), OwnersUnavailable)
-    world.make("alice", "resp_1", "responses", document={"input": "x"})
+    objects = OwnedObjects(tmp_path, owners=Away())
+    assert isinstance(objects.get("alice", "file-1"), OwnersUnavailable)
+    objects.make("alice", "resp_1", "responses", document={"input": "x"})
 
 
 class Slow(Away):
@@ -249,12 +258,8 @@ def test_the_client_waits_until_the_owner_is_on_disk(tmp_path):
     store = Slow()
     stage = OwnObjects(store, NAMES, allows_unknown=False)
     request = ProxyRequest(b"POST", b"/files", [], None, exchange(credential_id="alice"), endpoint="files")
-    results = []
-
-    async def forward(request):
-        return ProxyResponse(200, b"", [JSON], Answer(b'{"id":"file-1"}'))
-
-    through(stage, request, forward).addBoth(results.append)
+    made = ProxyResponse(200, b"", [JSON], Answer(b'{"id":"file-1"}'))
+    results = results_of(through(stage, request, Forward(made)))
     assert results == []
     store.written.callback(None)
     assert read(results[0]) == b'{"id":"file-1"}'
@@ -266,9 +271,9 @@ A_FILE = PART % (b"video", b'; filename="a.mp4"', b"MP4")
 END = b"--xXx--\r\n"
 
 
-def uploaded(world, key, *pieces, content_type=b"multipart/form-data; boundary=xXx", encoded=False):
+def uploaded(objects, key, *pieces, content_type=b"multipart/form-data; boundary=xXx", encoded=False):
     """Return what went up of a form, or the error."""
-    body, sink, results = IncomingBody(Source(), None, None), Sink(), []
+    body, forward = incoming(complete=False), Uploads(ProxyResponse(200, b"", [JSON], Answer(b"{}")))
     request = ProxyRequest(
         b"POST",
         b"/videos/edits",
@@ -278,43 +283,34 @@ def uploaded(world, key, *pieces, content_type=b"multipart/form-data; boundary=x
         endpoint="videos/edits",
         encoded=encoded,
     )
-
-    async def forward(request):
-        done = Deferred()
-        body.startProducing(sink).addBoth(done.callback)
-        error = await done
-        if error is not None:
-            raise error.value
-        return ProxyResponse(200, b"", [JSON], Answer(b"{}"))
-
-    through(world.stage, request, forward).addBoth(results.append)
+    results = results_of(through(objects.stage, request, forward))
     for piece in pieces:
         body.feed(piece)
     body.end()
     (result,) = results
-    return sink.data if isinstance(result, ProxyResponse) else result.value
+    return forward.sent.data if isinstance(result, ProxyResponse) else result
 
 
-def test_a_form_refers_to_ones_own_objects_only(world):
+def test_a_form_refers_to_ones_own_objects_only(objects):
     """`POST /videos/edits` and `/containers/{id}/files` take ids in forms: another key's was used."""
-    world.make("alice", "video_1", "videos")
+    objects.make("alice", "video_1", "videos")
     whole = FIELD + A_FILE + END
-    assert uploaded(world, "alice", whole) == whole
-    assert uploaded(world, "alice", *(whole[at : at + 1] for at in range(len(whole)))) == whole
-    assert isinstance(uploaded(world, "bob", whole), NoSuchObject)
-    assert uploaded(world, "bob", A_FILE + END) == A_FILE + END
+    assert uploaded(objects, "alice", whole) == whole
+    assert uploaded(objects, "alice", *(whole[at : at + 1] for at in range(len(whole)))) == whole
+    assert isinstance(uploaded(objects, "bob", whole), NoSuchObject)
+    assert uploaded(objects, "bob", A_FILE + END) == A_FILE + END
 
 
-def test_a_form_that_cannot_be_read_is_refused(world):
+def test_a_form_that_cannot_be_read_is_refused(objects):
     """A field behind a file would be read after the file has gone up."""
     for fields in (
         {"content_type": b"multipart/mixed; boundary=xXx"},
         {"content_type": b"multipart/form-data; boundary=xXx; boundary*=utf-8''y"},
         {"encoded": True},
     ):
-        assert isinstance(uploaded(world, "bob", A_FILE + END, **fields), UnreadableBody)
-    assert isinstance(uploaded(world, "bob", A_FILE, FIELD + END), UnreadableBody)
-    assert uploaded(world, "nobody", A_FILE, FIELD + END) == A_FILE + FIELD + END
+        assert isinstance(uploaded(objects, "bob", A_FILE + END, **fields), UnreadableBody)
+    assert isinstance(uploaded(objects, "bob", A_FILE, FIELD + END), UnreadableBody)
+    assert uploaded(objects, "nobody", A_FILE, FIELD + END) == A_FILE + FIELD + END
 
 
 OTHER_KINDS = [
@@ -330,61 +326,61 @@ OTHER_KINDS = [
 
 
 @pytest.mark.parametrize(("kind", "name", "target", "endpoint", "document"), OTHER_KINDS)
-def test_voices_agents_vaults_and_calls_have_owners(world, kind, name, target, endpoint, document):
+def test_voices_agents_vaults_and_calls_have_owners(objects, kind, name, target, endpoint, document):
     """Another key could listen to them, run them, and use what is in them."""
-    world.make("alice", name, kind)
+    objects.make("alice", name, kind)
     method = b"GET" if document is None else b"POST"
-    assert isinstance(world.ask("bob", method, target, endpoint, document=document), NoSuchObject)
-    assert isinstance(world.ask("alice", method, target, endpoint, document=document), ProxyResponse)
+    assert isinstance(objects.ask("bob", method, target, endpoint, document=document), NoSuchObject)
+    assert isinstance(objects.ask("alice", method, target, endpoint, document=document), ProxyResponse)
 
 
-def test_a_session_of_an_agent_is_learnt_from_its_stream(world):
+def test_a_session_of_an_agent_is_learnt_from_its_stream(objects):
     """With the environment that was made for it."""
     event = {"type": "agent.session.created", "session": {"id": "sess_1", "environment": {"id": "env_1"}}}
     stream = b"data: " + json.dumps(event).encode() + b"\n\n"
-    made = world.ask("alice", b"POST", b"/agents/sessions", "agents/sessions", stream, EVENTS, document={})
+    made = objects.ask("alice", b"POST", b"/agents/sessions", "agents/sessions", stream, EVENTS, document={})
     assert read(made) == stream
     for target, endpoint in (
         (b"/agents/sessions/sess_1", "agents/sessions/{id}"),
         (b"/agents/environments/env_1", "agents/environments/{id}"),
     ):
-        assert isinstance(world.ask("alice", b"GET", target, endpoint), ProxyResponse)
-        assert isinstance(world.ask("bob", b"GET", target, endpoint), NoSuchObject)
+        assert isinstance(objects.ask("alice", b"GET", target, endpoint), ProxyResponse)
+        assert isinstance(objects.ask("bob", b"GET", target, endpoint), NoSuchObject)
 
 
-def test_sessions_that_an_automation_has_opened_are_its_owners(world):
+def test_sessions_that_an_automation_has_opened_are_its_owners(objects):
     """They are named by its invocations only."""
-    world.make("alice", "auto_1", "agents/automations")
+    objects.make("alice", "auto_1", "agents/automations")
     listed = b'{"object":"list","data":[{"id":"inv_1","session_id":"sess_1"}]}'
     target = b"/agents/automations/auto_1/invocations"
-    world.ask("alice", b"GET", target, "agents/automations/{id}/invocations", listed)
+    objects.ask("alice", b"GET", target, "agents/automations/{id}/invocations", listed)
     assert isinstance(
-        world.ask("alice", b"GET", b"/agents/sessions/sess_1", "agents/sessions/{id}"), ProxyResponse
+        objects.ask("alice", b"GET", b"/agents/sessions/sess_1", "agents/sessions/{id}"), ProxyResponse
     )
 
 
-def test_a_call_belongs_to_whoever_takes_it(world):
+def test_a_call_belongs_to_whoever_takes_it(objects):
     """A webhook told its id; the first who accepts it, or who made it, has it."""
     accept = (b"POST", b"/realtime/calls/rtc_1/accept", "realtime/calls/{id}/accept")
     hangup = (b"POST", b"/realtime/calls/rtc_1/hangup", "realtime/calls/{id}/hangup")
-    assert isinstance(world.ask("alice", *accept, document={"type": "realtime"}), ProxyResponse)
-    assert isinstance(world.ask("bob", *hangup), NoSuchObject)
-    assert isinstance(world.ask("alice", *hangup), ProxyResponse)
+    assert isinstance(objects.ask("alice", *accept, document={"type": "realtime"}), ProxyResponse)
+    assert isinstance(objects.ask("bob", *hangup), NoSuchObject)
+    assert isinstance(objects.ask("alice", *hangup), ProxyResponse)
     sdp = (b"Content-Type", b"application/sdp"), (b"Location", b"/v1/realtime/calls/rtc_2")
-    world.ask("bob", b"POST", b"/realtime/calls", "realtime/calls", b"v=0", *sdp, status=201)
+    objects.ask("bob", b"POST", b"/realtime/calls", "realtime/calls", b"v=0", *sdp, status=201)
     other = (b"POST", b"/realtime/calls/rtc_2/hangup", "realtime/calls/{id}/hangup")
-    assert isinstance(world.ask("alice", *other), NoSuchObject)
+    assert isinstance(objects.ask("alice", *other), NoSuchObject)
     joins = (b"GET", b"/realtime?call_id=rtc_1", "realtime")
-    assert isinstance(world.ask("bob", *joins, upgrade=True), NoSuchObject)
-    assert isinstance(world.ask("alice", *joins, upgrade=True), ProxyResponse)
+    assert isinstance(objects.ask("bob", *joins, upgrade=True), NoSuchObject)
+    assert isinstance(objects.ask("alice", *joins, upgrade=True), ProxyResponse)
     voice = {"audio": {"output": {"voice": {"id": "voice_9"}}}}
-    assert isinstance(world.ask("alice", *accept, document=voice), NoSuchObject)
+    assert isinstance(objects.ask("alice", *accept, document=voice), NoSuchObject)
 
 
-def test_names_of_built_in_voices_are_no_objects(world):
+def test_names_of_built_in_voices_are_no_objects(objects):
     """Nor are words that only agents use, in other requests."""
     for document in ({"voice": "alloy"}, {"metadata": {"session_id": "s", "agent_id": "a"}}):
-        answer = world.ask("alice", b"POST", b"/audio/speech", "audio/speech", document=document)
+        answer = objects.ask("alice", b"POST", b"/audio/speech", "audio/speech", document=document)
         assert isinstance(answer, ProxyResponse)
 
 
@@ -396,10 +392,10 @@ def test_names_of_built_in_voices_are_no_objects(world):
         ({"type": "file_content", "content": []}, True),
     ],
 )
-def test_an_evaluation_reads_no_other_keys_answers(world, source, passes):
+def test_an_evaluation_reads_no_other_keys_answers(objects, source, passes):
     """By filters it could take whatever the upstream has stored; an administrator may."""
-    world.make("alice", "eval_1", "evals")
+    objects.make("alice", "eval_1", "evals")
     run = (b"POST", b"/evals/eval_1/runs", "evals/{id}/runs")
     document = {"data_source": {"type": "completions", "Source": source}}
-    assert isinstance(world.ask("alice", *run, document=document), EndpointNotAllowed) is not passes
-    assert isinstance(world.ask("root", *run, document=document), ProxyResponse)
+    assert isinstance(objects.ask("alice", *run, document=document), EndpointNotAllowed) is not passes
+    assert isinstance(objects.ask("root", *run, document=document), ProxyResponse)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fakes import exchange, through
+from fakes import exchange, refusal, through
 
 from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
@@ -28,14 +28,7 @@ def error_of(stage, key="alice", body=None, **fields):
         document=document,
         **fields,
     )
-    forwarded, failures = [], []
-
-    async def forward(request):
-        forwarded.append(request)
-
-    through(stage, request, forward).addErrback(failures.append)
-    assert len(forwarded) + len(failures) == 1
-    return failures[0].value if failures else None
+    return refusal(stage, request)
 
 
 @pytest.mark.parametrize(

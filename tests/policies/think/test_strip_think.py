@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fakes import Body
+from fakes import Body, Forward, Whole, result_of, through
 from twisted.internet.defer import Deferred
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
@@ -34,21 +34,14 @@ def make_request(method=b"POST", endpoint="chat/completions", model="m", headers
 
 def run(stage, request, status=200, headers=(JSON,), answer=ANSWER):
     """Return what went upstream, and what became of an answer with thoughts."""
-    seen = []
     streams = SSE in headers or request.exchange.streaming
-
-    async def forward(forwarded):
-        seen.append(forwarded)
-        return ProxyResponse(status, b"OK", list(headers), body=Body())
-
-    results = []
-    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
-    (response,) = results
+    forward = Forward(ProxyResponse(status, b"OK", list(headers), body=Body()))
+    response = result_of(through(stage, request, forward))
     body = b"data: " + answer.replace(b"message", b"delta") + b"\n\n" if streams else answer
     for body_filter in response.filters:
         assert not body_filter.transparent
         body = body_filter.feed(body) + body_filter.finish()
-    return seen[0], body
+    return forward.requests[0], body
 
 
 def test_a_document_loses_its_thoughts():
@@ -129,13 +122,6 @@ def test_the_first_matching_model_counts():
     assert run(stage, make_request(model="other"))[1] == WANTED
 
 
-class Whole:
-    """A body that is there at once."""
-
-    def __init__(self, whole):
-        self.whole = whole
-
-
 class Filter:
     def __init__(self, transparent):
         self.transparent = transparent
@@ -154,14 +140,9 @@ class Filter:
 def test_a_whole_answer_without_a_tag_keeps_its_framing(whole, transparent, filtered):
     """What is there at once and has no thoughts is the very same response: Content-Length and all."""
     given = ProxyResponse(200, b"OK", [JSON], Whole(whole), tuple(map(Filter, transparent)))
-
-    async def forward(request):
-        return given
-
-    results = []
-    Deferred.fromCoroutine(StripThink(STRIP)(make_request(), forward)).addCallback(results.append)
-    assert (results[0] is not given) == filtered
-    assert len(results[0].filters) == len(transparent) + filtered
+    response = result_of(through(StripThink(STRIP), make_request(), Forward(given)))
+    assert (response is not given) == filtered
+    assert len(response.filters) == len(transparent) + filtered
 
 
 def model_answer(model, text="<think>x</think>y"):

@@ -4,10 +4,12 @@ import gzip
 
 import fakes
 import pytest
+from fakes import Forward, Whole, result_of, through
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.usage import Usage
+from openai_proxy.policies.chains import compose
 from openai_proxy.policies.usage.note_errors import NoteErrors
 from openai_proxy.policies.usage.read_usage import ReadUsage
 
@@ -24,16 +26,8 @@ def run(body, *headers, endpoint="chat/completions", streaming=True, inject=Fals
         method=b"POST", target=b"/x", headers=[], body=b'{"model":"m"}', exchange=exchange, document=document
     )
     usage = ReadUsage(inject, lambda: 0.0)
-
-    async def upstream(_):
-        return fakes.response(body, *headers, status=status)
-
-    async def inner(asked):
-        return await usage(asked, upstream)
-
-    results = []
-    fakes.through(NoteErrors(), request, inner).addCallback(results.append)
-    return exchange, results[0]
+    forward = Forward(fakes.response(body, *headers, status=status))
+    return exchange, result_of(through(compose([NoteErrors(), usage], forward), request))
 
 
 def passed(response, *chunks):
@@ -148,12 +142,6 @@ def test_a_compressed_error_after_some_words():
     exchange.end(Outcome.COMPLETE, 1.0)
     assert (exchange.outcome, exchange.error_code) == (Outcome.UPSTREAM_ERROR, "502")
     assert exchange.usage.output_tokens > 0
-
-
-class Whole(fakes.Answer):
-    @property
-    def whole(self):
-        return self.data
 
 
 @pytest.mark.parametrize("coding", [b"", b"gzip"])

@@ -1,6 +1,6 @@
 """The stage that lets calls go on, between clients and an upstream that are led by hand."""
 
-from fakes import Body, Reader, exchange
+from fakes import Body, HeldForward, Reader, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
@@ -17,12 +17,12 @@ FIRST = (b"x-stainless-retry-count", b"0")
 class Client:
     """One exchange through the stage; `leave` is what the edge does when its client leaves."""
 
-    def __init__(self, world, *headers, body=b'{"model":"m"}', key="alice"):
-        self.world, self.exchange, self.stopped = world, exchange(), False
+    def __init__(self, rejoining, *headers, body=b'{"model":"m"}', key="alice"):
+        self.rejoining, self.exchange, self.stopped = rejoining, exchange(), False
         self.exchange.credential_id = key
         request = ProxyRequest(b"POST", b"/responses", [*headers], body, self.exchange, credential=b"sk")
         self.response = self.error = self.reader = self.ended_whole = None
-        self.waiting = Deferred.fromCoroutine(world.stage(request, world.forward))
+        self.waiting = Deferred.fromCoroutine(rejoining.stage(request, rejoining.forward))
         self.waiting.addCallbacks(self._came, self._failed)
 
     def _came(self, response):
@@ -46,7 +46,7 @@ class Client:
             self._stop()
             return False
         self.exchange.is_alone = True
-        assert finish(self._stop) == self.world.limit_bytes
+        assert finish(self._stop) == self.rejoining.limit_bytes
         return True
 
     def _stop(self):
@@ -62,19 +62,16 @@ class Client:
         return self.exchange.outcome and self.exchange.outcome.value
 
 
-class World:
+class Rejoining:
+    """The stage over an upstream whose calls wait for the test."""
+
     def __init__(self, limit_bytes=1000, others=None, buffered=None):
         self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
         self.stage = Rejoin(
             lambda request: True, 60.0, limit_bytes, self.clock, others, buffered and Room(buffered)
         )
-        self.calls = []
-
-    async def forward(self, request):
-        request.exchange.attempts += 1
-        call = Deferred()
-        self.calls.append(call)
-        return await call
+        self.forward = HeldForward()
+        self.calls = self.forward.calls
 
     def answer(self, call=-1, status=200):
         body = Body()
@@ -82,7 +79,7 @@ class World:
         return body
 
 
-def end_of(world, data):
-    body = world.answer()
+def end_of(rejoining, data):
+    body = rejoining.answer()
     body.feed(data)
     body.end()

@@ -89,7 +89,7 @@ class Client:
         return [value for key, value in self.response.headers if key.lower() == name]
 
 
-class World:
+class CachedUpstream:
     """A cache over an upstream that answers when the test says so."""
 
     def __init__(self, store=None, shared=False, max_bytes=1_000_000, buffered=None, others=None):
