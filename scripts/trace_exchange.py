@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Trace one exchange through the daemon: the rooms that it enters and its stays in them.
+"""Trace one exchange through the daemon: the rooms and folders that it enters, and its stays in them.
 
     .venv/bin/python scripts/trace_exchange.py             # what was counted
     .venv/bin/python scripts/trace_exchange.py --calls     # every stay, with the functions that were called
     .venv/bin/python scripts/trace_exchange.py --write     # draw it into docs/explain/life-of-a-request.md
 
 A daemon, an upstream and a client run in this process, over real sockets on loopback. After some exchanges that warm it
-up, one more is traced with `sys.setprofile` in the reactor's thread. A room is the folder of a file; a stay is a run of
-calls that no call into another room interrupts. Calls into libraries do not count.
+up, one more is traced with `sys.setprofile` in the reactor's thread. A room is a folder of `openai_proxy/`, as in
+`draw_rooms.py`; a stay in one is a run of calls that no call into another room interrupts. The same is counted for
+folders inside rooms. Calls into libraries do not count.
 """
 
 from __future__ import annotations
@@ -73,26 +74,39 @@ class Call(NamedTuple):
     function: str
 
     @property
-    def room(self) -> str:
-        """The folder of the file; "(root)" for what has none."""
+    def folder(self) -> str:
+        """The folder of the file; "(root)" if it has none."""
         return str(Path(self.file).parent) if "/" in self.file else "(root)"
+
+    @property
+    def room(self) -> str:
+        """The folder of the package that the file is in or below."""
+        return self.folder.partition("/")[0]
+
+
+def _folder(call: Call) -> str:
+    return call.folder
+
+
+def _room(call: Call) -> str:
+    return call.room
 
 
 class Stay(NamedTuple):
-    """Consecutive calls inside one room."""
+    """Consecutive calls inside one room or folder."""
 
-    room: str
+    place: str
     calls: tuple[Call, ...]
 
 
-def stays_of(calls: Iterable[Call]) -> list[Stay]:
-    """Return the stays that `calls` consist of."""
-    return [Stay(room, tuple(run)) for room, run in groupby(calls, key=lambda call: call.room)]
+def stays_of(calls: Iterable[Call], place: Callable[[Call], str] = _room) -> list[Stay]:
+    """Return the stays that `calls` consist of; `place` returns the room of a call, or its folder."""
+    return [Stay(where, tuple(run)) for where, run in groupby(calls, key=place)]
 
 
 def stations_of(calls: Iterable[Call]) -> list[Stay]:
-    """Return the stays without the ground and without what chooses the chain: what a reader has to follow."""
-    return stays_of(call for call in calls if call.room not in GROUND and call[:2] != PASSES_ON)
+    """Return the stays in folders, without the ground and without what chooses the chain: what a reader has to follow."""
+    return stays_of((call for call in calls if call.room not in GROUND and call[:2] != PASSES_ON), _folder)
 
 
 class _Upstream(socketserver.StreamRequestHandler):
@@ -259,13 +273,25 @@ def measured(name: str) -> list[Call]:
     return [Call(*each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
+def counts(calls: list[Call]) -> dict[str, int]:
+    """Return the numbers of an exchange, each with its name."""
+    rooms, folders = stays_of(calls), stays_of(calls, _folder)
+    return {
+        "rooms": len({stay.place for stay in rooms}),
+        "stays in rooms": len(rooms),
+        "folders": len({stay.place for stay in folders}),
+        "stays in folders": len(folders),
+        "stations": len(stations_of(calls)),
+    }
+
+
 def drawing() -> str:
     """Return the part of the document between its markers."""
     traces = {name: measured(name) for name in CONFIGURATIONS}
-    lines = ["| exchange | rooms | stations | stays |", "|---|---|---|---|"]
+    columns = counts([])
+    lines = [f"| exchange | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     for name, calls in traces.items():
-        rooms = {call.room for call in calls}
-        lines.append(f"| {name} | {len(rooms)} | {len(stations_of(calls))} | {len(stays_of(calls))} |")
+        lines.append(f"| {name} | {' | '.join(map(str, counts(calls).values()))} |")
     for name, calls in traces.items():
         lines += ["", f'The stations of the exchange "{name}":', "", *_sequence(stations_of(calls))]
     return "\n".join(lines)
@@ -274,12 +300,12 @@ def drawing() -> str:
 def _sequence(stations: list[Stay]) -> list[str]:
     """Return a mermaid drawing: a column for each room in the order of the first stay, an arrow for each stay."""
     lines = ["```mermaid", "sequenceDiagram", "    autonumber", "    participant socket"]
-    lines += [f"    participant {room}" for room in dict.fromkeys(stay.room for stay in stations)]
+    lines += [f"    participant {place}" for place in dict.fromkeys(stay.place for stay in stations)]
     before = "socket"
     for stay in stations:
         files = dict.fromkeys(Path(call.file).stem for call in stay.calls)
-        lines.append(f"    {before}->>{stay.room}: {', '.join(files)}")
-        before = stay.room
+        lines.append(f"    {before}->>{stay.place}: {', '.join(files)}")
+        before = stay.place
     return [*lines, "```"]
 
 
@@ -309,12 +335,10 @@ def main() -> None:
         return
     for name in CONFIGURATIONS:
         calls = measured(name)
-        rooms = {call.room for call in calls}
-        print(f"{name}: {len(rooms)} rooms, {len(stations_of(calls))} stations, {len(stays_of(calls))} stays")
-        for stay in stays_of(calls) if chosen.calls else ():
-            print(
-                f"  {stay.room}: {', '.join(f'{Path(call.file).stem}.{call.function}' for call in stay.calls)}"
-            )
+        print(f"{name}: {', '.join(f'{number} {what}' for what, number in counts(calls).items())}")
+        for stay in stays_of(calls, _folder) if chosen.calls else ():
+            called = [f"{Path(call.file).stem}.{call.function}" for call in stay.calls]
+            print(f"  {stay.place}: {', '.join(called)}")
 
 
 if __name__ == "__main__":

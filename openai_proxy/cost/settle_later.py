@@ -16,7 +16,7 @@ from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..policies.bodies.peeked_body import peek
-from ..wire.body_headers import media_type_and_coding
+from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
 from ..wire.codings import maybe_decoded
 from .budget import Ledger, PendingCall
 from .later_usage import KeptCall, ResponseState, maybe_state
@@ -167,7 +167,7 @@ class SettleLater:
         response = await forward(request)
         if call is None or not 200 <= response.status < 300:
             return response
-        if media_type_and_coding(response.headers)[0] != b"text/event-stream":
+        if media_type_and_coding(response.headers)[0] != EVENT_STREAM:
             return await self._ask_document(request.exchange, response, call, kept)
         # its end is read as it passes: a stream cannot be held back
         watch = self._watch(response, LATER_BYTES)
