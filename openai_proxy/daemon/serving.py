@@ -15,7 +15,6 @@ from twisted.internet.task import deferLater
 
 from ..cost.build import Spending
 from ..exchange.messages import ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange
 from ..logs import logger, set_level
 from ..net.listening import StartError
 from ..net.socket_group import SocketGroup
@@ -116,7 +115,7 @@ class Serving:
             self._clock,
             self._make_status(part),
             self.exchanger,
-            self._publish,
+            self.publisher,
             self._sockets.adopt,
             part.number if part else 0,
         )
@@ -129,7 +128,6 @@ class Serving:
             lambda: self.exchanger.abort(),
             lambda: self._around.calls.readers,
         )
-        self._sites.watch(self.publisher)
 
     def _describe(self) -> ObserverContext:
         """Return the facts about this daemon that observers may query."""
@@ -194,14 +192,6 @@ class Serving:
         if self._alone:
             settings = self.exchanger.settings
             log_capacity(self.connections.capacity(settings), settings.limits.connections)
-
-    def _publish(self, exchange: Exchange) -> None:
-        pricing = self.exchanger.spending.pricing
-        if pricing is not None:
-            pricing.settle(exchange)
-        if exchange.status == 401 or exchange.refused_keys:
-            self.exchanger.refused_keys.note(exchange)
-        self.publisher.ending(exchange)
 
     def _keep_books(self, spending: Spending) -> None:
         """Keep totals and watch budgets by this configuration from now on."""

@@ -10,7 +10,6 @@ from ..downstream.site import ProxySite, Root
 from ..exchange.client_address import TrustedProxies
 from ..exchange.errors import CancelledByOperator
 from ..exchange.messages import Forward
-from ..exchange.record import Exchange
 from ..observe.publisher import ExchangePublisher
 from ..settings import Settings
 from .connection_limits import ConnectionLimits
@@ -32,14 +31,15 @@ class Sites:
         clock: Callable[[], float],
         status: Status,
         exchanger: Exchanger,
-        publish: Callable[[Exchange], None],
+        publisher: ExchangePublisher,
         adopt: Callable[[Any], None],
         worker: int,
     ) -> None:
         settings = exchanger.settings
         self._reactor = reactor
         self._clock = clock
-        self._publish = publish
+        self._exchanger = exchanger
+        self._publisher = publisher
         self.api = ProxyResource(exchanger.forward, settings.limits.in_flight, exchanger.preflight)
         root = Root(self.api)
         status.put_pages(root, metrics=settings.admin.port is None)
@@ -54,6 +54,7 @@ class Sites:
         self.connections = ConnectionLimits(reactor, self.main, self.admin)
         for site in self._all:
             _set_up(site, settings)
+        self.watch(publisher)
 
     def _make_site(self, root: Root, exchanger: Exchanger) -> ProxySite:
         settings = exchanger.settings
@@ -61,7 +62,6 @@ class Sites:
             root,
             self._reactor,
             exchanger.limits,
-            self._publish,
             settings.upstream.via.encode("ascii"),
             self._clock,
             settings.limits.connections,
@@ -76,9 +76,11 @@ class Sites:
 
     def use_stages(self, exchanger: Exchanger) -> None:
         """Send new requests and turns through the stages of `exchanger`."""
+        self._exchanger = exchanger
         self.api.forward = exchanger.forward
         for site in self._all:
             site.turns = exchanger.turns
+        self._follow()
 
     def use(self, exchanger: Exchanger) -> None:
         """Serve new exchanges by another configuration."""
@@ -93,8 +95,17 @@ class Sites:
             _set_up(site, settings)
         self.connections.apply(settings, exchanger.agent)
 
+    def _follow(self) -> None:
+        """Let exchanges that end be charged, and shown to the observers."""
+        pricing = self._exchanger.spending.pricing
+        charge = () if pricing is None else (pricing.settle,)
+        for site in self._all:
+            site.at_end = (*charge, self._exchanger.refused_keys.note, self._publisher.ending)
+
     def watch(self, publisher: ExchangePublisher) -> None:
-        """Make the API's site provide what the observers of `publisher` need."""
+        """Show exchanges to the observers of `publisher`, and make the API's site provide what they need."""
+        self._publisher = publisher
+        self._follow()
         self.main.hold_end = publisher.is_synchronous
         self.main.refusal = publisher.refusal if publisher.may_refuse else None
         self.main.capture = publisher.capture if publisher.capture_limit_bytes is not None else None

@@ -76,7 +76,7 @@ class Root(Resource):
 class ProxySite(Site):
     """A Site whose channels and requests are ours.
 
-    `limits`, `pseudonym`, `publish`, `max_connections`, `max_sockets`,
+    `limits`, `pseudonym`, `at_end`, `max_connections`, `max_sockets`,
     `proxies` may be replaced while it runs: new connections and exchanges
     see the new ones.
     """
@@ -88,7 +88,6 @@ class ProxySite(Site):
         root: Root,
         reactor: Any,
         limits: DownstreamLimits,
-        publish: Callable[[Exchange], None],
         pseudonym: bytes,
         clock: Callable[[], float],
         max_connections: int,
@@ -97,7 +96,8 @@ class ProxySite(Site):
         super().__init__(root, reactor=reactor)
         self.root = root
         self.limits = limits
-        self.publish = publish
+        self.at_end: tuple[Callable[[Exchange], None], ...] = ()
+        """Called in order with each exchange that has ended, before its client can see the end."""
         self.pseudonym = pseudonym
         self.clock = clock
         self.max_connections = max_connections
@@ -239,9 +239,10 @@ class ProxySite(Site):
         return peer_of(channel.transport, self.proxies, self._peers)
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
-        """End an exchange once and publish it."""
+        """End an exchange once, and hand it to whoever follows exchanges."""
         if exchange.end(outcome, self.clock()):
-            self.publish(exchange)
+            for follow in self.at_end:
+                follow(exchange)
 
     # ---- time and the end
 

@@ -31,6 +31,8 @@ class RefusedKeys:
     def note(self, exchange: Exchange) -> None:
         """Warn if an upstream refused a configured key in this exchange, which has ended."""
         refused = exchange.refused_keys
+        if exchange.status != 401 and not refused:
+            return
         if not refused and exchange.error_code is None and exchange.attempts and exchange.upstream:
             refused = (exchange.upstream,)
         for name in self._configured.intersection(refused):

@@ -44,11 +44,11 @@ class Downstream:
             root,
             self.clock,
             DownstreamLimits(**limits),
-            self.published.append,
             b"openai-proxy",
             self.clock.seconds,
             connections,
         )
+        self.site.at_end = (self.published.append,)
         self.site.startFactory()
 
     def connect(self):

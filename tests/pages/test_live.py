@@ -26,7 +26,7 @@ class LivePages(Downstream):
         table = LiveTable(lambda: self.api.running, lambda: None, self.clock.seconds)
         table.keep_at_most(10)
         observer = LiveObserver(table)
-        self.site.publish = self.publish
+        self.site.at_end = (self.publish,)
         self.observer = observer
         self.view = LocalView(table, self.clock, lambda: None, succeed, lambda: 0.0)
         gate = Gate(lambda: token)
