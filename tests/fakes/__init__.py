@@ -17,6 +17,7 @@ from fakes.exchanges import (
     refusal,
     response,
 )
+from fakes.reactors import SteppedReactor
 from fakes.results import outcome_of, result_of, results_of, through
 from fakes.transports import Resolver, SocketPair, Transport
 
@@ -39,6 +40,7 @@ __all__ = [
     "Sink",
     "SocketPair",
     "Source",
+    "SteppedReactor",
     "Transport",
     "Uploads",
     "Whole",

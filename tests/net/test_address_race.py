@@ -1,6 +1,7 @@
 """The address that answered the last time is tried by itself, the others of its name only if it does not answer."""
 
 import pytest
+from fakes import results_of
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectingCancelledError, ConnectionRefusedError, TimeoutError
@@ -14,7 +15,7 @@ from openai_proxy.net.host_names import ATTEMPT_DELAY_S, host_endpoint
 PORT = 443
 
 
-class World:
+class Race:
     """A name whose addresses are known, in a reactor without sockets."""
 
     def __init__(self, *hosts):
@@ -24,8 +25,8 @@ class World:
         self.hosts = hosts
         self.names = DNSCache(30, lambda: 0.0)
         self.connect()  # which looks the name up
-        self.connecting.addErrback(lambda failure: failure.trap(ConnectingCancelledError))
         self.connecting.cancel()
+        assert [type(error) for error in self.results] == [ConnectingCancelledError]
         self.reactor.tcpClients.clear()
         self.connect()
 
@@ -38,6 +39,7 @@ class World:
     def connect(self):
         endpoint = host_endpoint(self.reactor, "a.example", PORT, 10, self.names)
         self.connecting = endpoint.connect(Factory.forProtocol(Protocol))
+        self.results = results_of(self.connecting)
 
     @property
     def tried(self):
@@ -54,12 +56,6 @@ class World:
         protocol.makeConnection(None)
         return protocol._wrappedProtocol
 
-    @property
-    def result(self):
-        results = []
-        self.connecting.addBoth(results.append)
-        return results[0].value if results and isinstance(results[0], Failure) else results
-
     def settle(self):
         """Nothing is left waiting."""
         assert self.reactor.getDelayedCalls() == []
@@ -68,56 +64,56 @@ class World:
 @pytest.mark.parametrize("hosts", [["10.0.0.1"], ["::1", "10.0.0.2"], ["10.0.0.1", "10.0.0.2", "::1"]])
 def test_the_first_that_answers_at_once_is_tried_alone(hosts):
     """No other address is bothered, and nobody looks the name up."""
-    world = World(*hosts)
-    protocol = world.accept(0)
-    assert world.result == [protocol]
-    assert world.tried == hosts[:1]
-    assert world.asked == 1
-    world.settle()
+    race = Race(*hosts)
+    protocol = race.accept(0)
+    assert race.results == [protocol]
+    assert race.tried == hosts[:1]
+    assert race.asked == 1
+    race.settle()
 
 
 def test_the_others_are_tried_at_once_if_it_refuses():
     """Whoever waits for the next address waits for nothing."""
-    world = World("10.0.0.1", "10.0.0.2")
-    world.fail(0)
-    assert world.tried == ["10.0.0.1", "10.0.0.2"]
-    protocol = world.accept(1)
-    assert world.result == [protocol]
-    world.settle()
+    race = Race("10.0.0.1", "10.0.0.2")
+    race.fail(0)
+    assert race.tried == ["10.0.0.1", "10.0.0.2"]
+    protocol = race.accept(1)
+    assert race.results == [protocol]
+    race.settle()
 
 
 @pytest.mark.parametrize("winner", [0, 1, 2])
 def test_the_others_are_tried_if_it_says_nothing(winner):
     """One each 50 ms; the first that connects ends all others."""
-    world = World("10.0.0.1", "10.0.0.2", "10.0.0.3")
-    world.reactor.pump([ATTEMPT_DELAY_S] * 2)
-    assert world.tried == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
-    protocol = world.accept(winner)
-    assert world.result == [protocol]
-    stopped = [connector.stoppedConnecting for connector in world.reactor.connectors[-3:]]
+    race = Race("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    race.reactor.pump([ATTEMPT_DELAY_S] * 2)
+    assert race.tried == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    protocol = race.accept(winner)
+    assert race.results == [protocol]
+    stopped = [connector.stoppedConnecting for connector in race.reactor.connectors[-3:]]
     assert stopped == [number != winner for number in range(3)]
-    world.settle()
+    race.settle()
 
 
 def test_the_last_failure_is_reported():
     """When no address serves; one that fails after the others have begun ends nothing by itself."""
-    world = World("10.0.0.1", "10.0.0.2")
-    world.reactor.advance(ATTEMPT_DELAY_S)
-    world.fail(0)
-    assert not world.connecting.called
-    world.reactor.advance(ATTEMPT_DELAY_S)
-    world.fail(1, TimeoutError)
-    assert type(world.result) is TimeoutError
-    world.settle()
+    race = Race("10.0.0.1", "10.0.0.2")
+    race.reactor.advance(ATTEMPT_DELAY_S)
+    race.fail(0)
+    assert not race.connecting.called
+    race.reactor.advance(ATTEMPT_DELAY_S)
+    race.fail(1, TimeoutError)
+    assert type(race.results[0]) is TimeoutError
+    race.settle()
 
 
 @pytest.mark.parametrize("after_s", [0, ATTEMPT_DELAY_S])
 def test_whoever_leaves_ends_every_attempt(after_s):
     """Before and after the others were tried."""
-    world = World("10.0.0.1", "10.0.0.2")
-    world.reactor.advance(after_s)
-    world.connecting.cancel()
-    assert type(world.result) is CancelledError
-    assert all(connector.stoppedConnecting for connector in world.reactor.connectors[-len(world.tried) :])
-    assert len(world.tried) == (2 if after_s else 1)
-    world.settle()
+    race = Race("10.0.0.1", "10.0.0.2")
+    race.reactor.advance(after_s)
+    race.connecting.cancel()
+    assert type(race.results[0]) is CancelledError
+    assert all(connector.stoppedConnecting for connector in race.reactor.connectors[-len(race.tried) :])
+    assert len(race.tried) == (2 if after_s else 1)
+    race.settle()

@@ -44,7 +44,9 @@ class Receiver:
         self.complete = True
 
 
-class World:
+class CachedNames:
+    """A cache of names before a resolver."""
+
     def __init__(self, *hosts, ttl_s=TTL_S):
         self.now = 0.0
         self.resolver = Resolver(*hosts)
@@ -61,41 +63,43 @@ class World:
 
 def test_a_name_is_looked_up_once_for_a_while():
     """Each name and port has its own time."""
-    world = World("10.0.0.1", "10.0.0.2")
+    names = CachedNames("10.0.0.1", "10.0.0.2")
     for _ in range(3):
-        assert world.resolve() == ["10.0.0.1", "10.0.0.2"]
-    world.resolve("b.example")
-    world.resolve(port=80)
-    assert world.resolver.asked == [("a.example", 443), ("b.example", 443), ("a.example", 80)]
-    world.now = TTL_S
-    world.resolver.hosts = ["10.0.0.9"]
-    assert world.resolve() == ["10.0.0.9"]
+        assert names.resolve() == ["10.0.0.1", "10.0.0.2"]
+    names.resolve("b.example")
+    names.resolve(port=80)
+    assert names.resolver.asked == [("a.example", 443), ("b.example", 443), ("a.example", 80)]
+    names.now = TTL_S
+    names.resolver.hosts = ["10.0.0.9"]
+    assert names.resolve() == ["10.0.0.9"]
 
 
 def test_the_address_that_serves_comes_first():
     """`localhost` is ::1 first, and only IPv4 listens: that costs a wait once."""
-    world = World("::1", "127.0.0.1", "127.0.0.2")
-    world.resolve()
-    world.cache.connected("a.example", 443, "127.0.0.1")
-    assert world.resolve() == ["127.0.0.1", "::1", "127.0.0.2"]
-    world.cache.connected("a.example", 443, "127.0.0.1")
-    world.cache.connected("never.example", 443, "127.0.0.1")
-    assert world.resolve() == ["127.0.0.1", "::1", "127.0.0.2"]
+    names = CachedNames("::1", "127.0.0.1", "127.0.0.2")
+    names.resolve()
+    names.cache.connected("a.example", 443, "127.0.0.1")
+    assert names.resolve() == ["127.0.0.1", "::1", "127.0.0.2"]
+    names.cache.connected("a.example", 443, "127.0.0.1")
+    names.cache.connected("never.example", 443, "127.0.0.1")
+    assert names.resolve() == ["127.0.0.1", "::1", "127.0.0.2"]
 
 
 def test_a_name_that_served_nobody_is_asked_for_again():
     """A server that has moved is found before the time is over."""
-    world = World("10.0.0.1")
-    world.resolve()
-    world.cache.forget("a.example", 443)
-    world.cache.forget("a.example", 443)
-    world.resolver.hosts = ["10.0.0.2"]
-    assert world.resolve() == ["10.0.0.2"]
+    names = CachedNames("10.0.0.1")
+    names.resolve()
+    names.cache.forget("a.example", 443)
+    names.cache.forget("a.example", 443)
+    names.resolver.hosts = ["10.0.0.2"]
+    assert names.resolve() == ["10.0.0.2"]
 
 
-@pytest.mark.parametrize("world", [World(), World("10.0.0.1", ttl_s=0)], ids=["no address", "no time"])
-def test_what_is_not_kept(world):
+@pytest.mark.parametrize(
+    "names", [CachedNames(), CachedNames("10.0.0.1", ttl_s=0)], ids=["no address", "no time"]
+)
+def test_what_is_not_kept(names):
     """A name that does not exist may exist in a moment; with 0 seconds nothing is kept."""
-    world.resolve()
-    world.resolve()
-    assert len(world.resolver.asked) == 2
+    names.resolve()
+    names.resolve()
+    assert len(names.resolver.asked) == 2

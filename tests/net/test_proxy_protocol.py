@@ -16,7 +16,9 @@ from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxi
 BALANCER = IPv4Address("TCP", "10.0.0.1", 4000)
 
 
-class World:
+class BalancedConnection:
+    """A connection that a balancer passes on."""
+
     def __init__(self, proxies=(), peer=BALANCER):
         self.proxies = TrustedProxies.of(proxies)
         factory = ProxyProtocolFactory(
@@ -46,32 +48,32 @@ class World:
 @pytest.mark.parametrize("cut", [1, 5, 8, 13, 1000])
 def test_the_client_is_who_the_header_names(header, client, cut):
     """However TCP cuts it; a balancer that names nobody is not taken for its client."""
-    world = World()
+    balanced = BalancedConnection()
     data = header + b"GET /"
     for start in range(0, len(data), cut):
-        world.connection.dataReceived(data[start : start + cut])
-    assert world.receiver.received == b"GET /"
-    assert world.transport.ended is None
-    assert world.peer.client_address([]) == client
-    assert world.peer.is_passed_on
-    assert proxied(world.receiver.transport).balancer is BALANCER
+        balanced.connection.dataReceived(data[start : start + cut])
+    assert balanced.receiver.received == b"GET /"
+    assert balanced.transport.ended is None
+    assert balanced.peer.client_address([]) == client
+    assert balanced.peer.is_passed_on
+    assert proxied(balanced.receiver.transport).balancer is BALANCER
 
 
 def test_nobody_is_known_before_the_header():
     """The balancer's address is never the client's."""
-    world = World()
-    assert world.receiver.transport.getPeer() is UNKNOWN
-    assert world.peer.client_address([]) is None
+    balanced = BalancedConnection()
+    assert balanced.receiver.transport.getPeer() is UNKNOWN
+    assert balanced.peer.client_address([]) is None
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x y 1 2\r\n", b"\x16\x03\x01"])
 def test_what_is_no_header_ends_the_connection(data):
     """Nothing of it reaches HTTP."""
-    world = World()
-    world.connection.dataReceived(data)
-    world.connection.dataReceived(b"PROXY UNKNOWN\r\nGET /")
-    assert world.transport.ended == "aborted"
-    assert world.receiver.received == b""
+    balanced = BalancedConnection()
+    balanced.connection.dataReceived(data)
+    balanced.connection.dataReceived(b"PROXY UNKNOWN\r\nGET /")
+    assert balanced.transport.ended == "aborted"
+    assert balanced.receiver.received == b""
 
 
 @pytest.mark.parametrize(
@@ -87,17 +89,17 @@ def test_what_is_no_header_ends_the_connection(data):
 )
 def test_who_may_speak(proxies, peer, allowed):
     """Those that `access.proxies` lists; all if it lists none."""
-    world = World(proxies, peer)
-    world.connection.dataReceived(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nGET /")
-    assert world.transport.ended == (None if allowed else "aborted")
-    assert world.receiver.received == (b"GET /" if allowed else b"")
+    balanced = BalancedConnection(proxies, peer)
+    balanced.connection.dataReceived(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nGET /")
+    assert balanced.transport.ended == (None if allowed else "aborted")
+    assert balanced.receiver.received == (b"GET /" if allowed else b"")
 
 
 def test_forwarded_addresses_of_a_trusted_balancer_count():
     """Also if its header names nobody."""
-    world = World(["10.0.0.0/8"])
-    world.connection.dataReceived(b"PROXY UNKNOWN\r\n")
-    assert world.peer.client_address([(b"X-Forwarded-For", b"203.0.113.9")]) == "203.0.113.9"
+    balanced = BalancedConnection(["10.0.0.0/8"])
+    balanced.connection.dataReceived(b"PROXY UNKNOWN\r\n")
+    assert balanced.peer.client_address([(b"X-Forwarded-For", b"203.0.113.9")]) == "203.0.113.9"
 
 
 def test_twisteds_wrapper_is_replaced_wherever_it_stands():

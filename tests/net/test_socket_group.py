@@ -55,7 +55,9 @@ class Peer(Protocol):
         self.lost.append(reason.type)
 
 
-class World:
+class GroupedSockets:
+    """A group, and connections of which it serves our ends."""
+
     def __init__(self):
         self.reactor = Reactor()
         self.group = SocketGroup(self.reactor)
@@ -80,70 +82,70 @@ class World:
 
 
 @pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.close()
+def sockets():
+    sockets = GroupedSockets()
+    yield sockets
+    sockets.close()
 
 
-def test_one_turn_serves_every_ready_socket(world):
+def test_one_turn_serves_every_ready_socket(sockets):
     """The reactor knows only the group."""
-    first, one = world.connect()
-    second, two = world.connect()
-    assert world.reactor.readers == [world.group]
+    first, one = sockets.connect()
+    second, two = sockets.connect()
+    assert sockets.reactor.readers == [sockets.group]
     one.send(b"a")
     two.send(b"b")
-    world.group.doRead()
+    sockets.group.doRead()
     assert (first.received, second.received) == (b"a", b"b")
-    assert world.group.seconds() == 7.0
+    assert sockets.group.seconds() == 7.0
 
 
-def test_a_paused_socket_is_not_read_and_a_full_one_is_written(world):
+def test_a_paused_socket_is_not_read_and_a_full_one_is_written(sockets):
     """Both directions of back-pressure go through the group."""
-    protocol, other = world.connect()
+    protocol, other = sockets.connect()
     protocol.transport.pauseProducing()
     other.send(b"a")
-    world.group.doRead()
+    sockets.group.doRead()
     assert protocol.received == b""
-    assert world.group.getReaders() == []
+    assert sockets.group.getReaders() == []
     protocol.transport.write(b"x" * 10_000_000)
-    assert world.group.getWriters() == [protocol.transport]
+    assert sockets.group.getWriters() == [protocol.transport]
     size = 0
     while size < 10_000_000:
         size += len(other.recv(1 << 20))
-        world.group.doRead()
-    assert world.group.getWriters() == []
+        sockets.group.doRead()
+    assert sockets.group.getWriters() == []
     protocol.transport.resumeProducing()
-    world.group.doRead()
+    sockets.group.doRead()
     assert protocol.received == b"a"
 
 
-def test_a_peer_that_leaves_is_reported_once(world):
+def test_a_peer_that_leaves_is_reported_once(sockets):
     """At an orderly end; the descriptor is forgotten."""
-    protocol, other = world.connect()
+    protocol, other = sockets.connect()
     other.close()
-    world.group.doRead()
-    world.group.doRead()
+    sockets.group.doRead()
+    sockets.group.doRead()
     assert protocol.lost == [ConnectionDone]
-    assert world.group.removeAll() == []
+    assert sockets.group.removeAll() == []
 
 
-def test_a_reset_of_a_writer_that_does_not_read_is_noticed(world):
+def test_a_reset_of_a_writer_that_does_not_read_is_noticed(sockets):
     """As the reactor would: there is nothing to read first."""
-    protocol, other = world.connect()
+    protocol, other = sockets.connect()
     protocol.transport.pauseProducing()
     protocol.transport.write(b"x" * 10_000_000)
-    world.group.doRead()
+    sockets.group.doRead()
     other.close()
     while not protocol.lost:
-        world.group.doRead()
+        sockets.group.doRead()
     assert protocol.lost[0] in (ConnectionDone, ConnectionLost)
 
 
-def test_a_defect_ends_only_its_own_connection(world, caplog):
+def test_a_defect_ends_only_its_own_connection(sockets, caplog):
     """The others of the same batch are served."""
-    broken, one = world.connect()
-    well, two = world.connect()
+    broken, one = sockets.connect()
+    well, two = sockets.connect()
 
     def fail():
         raise RuntimeError("defect")
@@ -151,18 +153,18 @@ def test_a_defect_ends_only_its_own_connection(world, caplog):
     broken.on_data = fail
     one.send(b"a")
     two.send(b"b")
-    world.group.doRead()
+    sockets.group.doRead()
     assert broken.lost == [RuntimeError]
     assert well.received == b"b"
     assert well.lost == []
 
 
 @pytest.mark.parametrize("kind", [Server, unix.Server])
-def test_a_batch_is_read_then_worked_on_then_written(world, kind):
+def test_a_batch_is_read_then_worked_on_then_written(sockets, kind):
     """What the work on one writes to another has not left when the next is worked on, and leaves in order."""
-    first, one = world.connect(kind=kind)
-    second, two = world.connect(kind=kind)
-    third, three = world.connect(kind=kind)
+    first, one = sockets.connect(kind=kind)
+    second, two = sockets.connect(kind=kind)
+    third, three = sockets.connect(kind=kind)
     three.setblocking(False)
     seen = []
 
@@ -176,15 +178,15 @@ def test_a_batch_is_read_then_worked_on_then_written(world, kind):
     second.on_data = lambda: write(b"b")
     one.send(b"1")
     two.send(b"2")
-    world.group.doRead()
+    sockets.group.doRead()
     assert sorted(seen) == [b"a", b"b"]
     assert three.recv(10) == b"".join(seen)
 
 
-def test_what_comes_before_sending_comes_when_all_was_worked_on(world, caplog):
+def test_what_comes_before_sending_comes_when_all_was_worked_on(sockets, caplog):
     """Once for the batch, whatever one of them does; a call made by a call counts too."""
-    first, one = world.connect()
-    second, two = world.connect()
+    first, one = sockets.connect()
+    second, two = sockets.connect()
     calls = []
 
     def fail():
@@ -196,41 +198,41 @@ def test_what_comes_before_sending_comes_when_all_was_worked_on(world, caplog):
             with pytest.raises(BlockingIOError):
                 other.recv(10)
         calls.append((first.received, second.received))
-        world.group.before_sending(fail)
+        sockets.group.before_sending(fail)
 
     for protocol, other in ((first, one), (second, two)):
         other.setblocking(False)
         other.send(b"a")
         protocol.on_data = lambda protocol=protocol: [
             protocol.transport.write(b"x"),
-            calls.append(world.group.before_sending(note)) if protocol is first else None,
+            calls.append(sockets.group.before_sending(note)) if protocol is first else None,
         ]
-    world.group.doRead()
+    sockets.group.doRead()
     assert calls == [True, (b"a", b"a"), "fail"]
     assert (one.recv(10), two.recv(10)) == (b"x", b"x")
 
 
-def test_outside_a_batch_nothing_waits(world):
+def test_outside_a_batch_nothing_waits(sockets):
     """Nor if a single socket is ready: what it writes goes at once."""
-    protocol, other = world.connect()
+    protocol, other = sockets.connect()
     taken = []
-    protocol.on_data = lambda: taken.append(world.group.before_sending(lambda: None))
+    protocol.on_data = lambda: taken.append(sockets.group.before_sending(lambda: None))
     other.send(b"a")
-    world.group.doRead()
+    sockets.group.doRead()
     assert taken == [False]
-    assert world.group.before_sending(lambda: None) is False
+    assert sockets.group.before_sending(lambda: None) is False
     protocol.transport.socket.close()
-    world.close()
+    sockets.close()
 
 
 class Slow(unix.Server):
     """A transport of a kind that the group leaves as it is."""
 
 
-def test_what_comes_before_sending_comes_before_a_reactors_write(world):
+def test_what_comes_before_sending_comes_before_a_reactors_write(sockets):
     """Transports of other kinds send when the kernel is ready, which may be inside a batch."""
-    plain, one = world.connect(kind=Slow)
-    _, two = world.connect()
+    plain, one = sockets.connect(kind=Slow)
+    _, two = sockets.connect()
     seen = []
 
     def look():
@@ -240,23 +242,23 @@ def test_what_comes_before_sending_comes_before_a_reactors_write(world):
 
     def end():
         plain.transport.write(b"the end")
-        world.group.before_sending(look)
+        sockets.group.before_sending(look)
 
     one.setblocking(False)
     plain.transport.write(b"begun, ")
     plain.on_data = end
     one.send(b"a")
     two.send(b"b")
-    world.group.doRead()
+    sockets.group.doRead()
     assert seen == ["nothing was sent"]
     assert one.recv(100) == b"begun, the end"
 
 
-def test_ends_are_reported_first_then_answers_come_then_requests(world):
+def test_ends_are_reported_first_then_answers_come_then_requests(sockets):
     """A request must not get a connection that this batch knows to be closed, or not to be asked any more."""
     order = []
     for name, kind in (("request", EagerUnixServer), ("answer", EagerClient), ("end", EagerClient)):
-        protocol, other = world.connect(kind=unix.Server if kind is EagerUnixServer else Server)
+        protocol, other = sockets.connect(kind=unix.Server if kind is EagerUnixServer else Server)
         protocol.transport.__class__ = kind  # a client's would connect
         protocol.on_data = lambda name=name: order.append(name)
         protocol.connectionLost = lambda reason, name=name: order.append(name)
@@ -264,13 +266,13 @@ def test_ends_are_reported_first_then_answers_come_then_requests(world):
             other.close()
         else:
             other.send(b"x")
-    world.group.doRead()
+    sockets.group.doRead()
     assert order == ["end", "answer", "request"]
 
 
-def test_more_than_are_read_together_are_served_in_one_turn(world):
+def test_more_than_are_read_together_are_served_in_one_turn(sockets):
     """In parts: what a batch holds is bounded, so some are written to before the last are read."""
-    peers = [world.connect() for _ in range(150)]
+    peers = [sockets.connect() for _ in range(150)]
     written = []
     for protocol, other in peers:
         other.setblocking(False)
@@ -283,15 +285,15 @@ def test_more_than_are_read_together_are_served_in_one_turn(world):
                 written.append(other.recv(10))
 
     peers[-1][0].on_data = look
-    world.group.doRead()
+    sockets.group.doRead()
     assert all(protocol.received == b"a" for protocol, _ in peers)
     assert 0 < len(written) < 149
 
 
-def test_a_defect_while_writing_ends_only_its_own_connection(world, caplog):
+def test_a_defect_while_writing_ends_only_its_own_connection(sockets, caplog):
     """The writes of the others go out."""
-    broken, one = world.connect()
-    well, two = world.connect()
+    broken, one = sockets.connect()
+    well, two = sockets.connect()
 
     class Producer:
         """Pauses badly."""
@@ -307,60 +309,60 @@ def test_a_defect_while_writing_ends_only_its_own_connection(world, caplog):
     well.on_data = lambda: well.transport.write(b"y")
     one.send(b"a")
     two.send(b"b")
-    world.group.doRead()
+    sockets.group.doRead()
     assert broken.lost == [RuntimeError]
     assert two.recv(10) == b"y"
     assert well.lost == []
 
 
-def test_one_that_closes_another_of_the_same_batch(world):
+def test_one_that_closes_another_of_the_same_batch(sockets):
     """Its event is passed over."""
-    protocols = [world.connect() for _ in range(2)]
+    protocols = [sockets.connect() for _ in range(2)]
     for (protocol, other), (victim, _) in zip(protocols, reversed(protocols), strict=True):
         protocol.on_data = victim.transport.abortConnection
         other.send(b"a")
-    world.group.doRead()
+    sockets.group.doRead()
     assert sorted(len(protocol.received) for protocol, _ in protocols) == [0, 1]
 
 
-def test_a_socket_below_a_wrapper_is_served_too(world):
+def test_a_socket_below_a_wrapper_is_served_too(sockets):
     """As TLS and proxies' headers are: transports that pass on what is asked of the one below."""
     factory = WrappingFactory(Factory())
     factory.noisy = False
     factory.doStart()
-    protocol, other = world.connect(lambda inner: ProtocolWrapper(factory, inner))
+    protocol, other = sockets.connect(lambda inner: ProtocolWrapper(factory, inner))
     other.send(b"a")
-    world.group.doRead()
+    sockets.group.doRead()
     assert protocol.received == b"a"
 
 
-def test_what_has_no_socket_stays_where_it_is(world):
+def test_what_has_no_socket_stays_where_it_is(sockets):
     """Transports in memory, and sockets of another reactor."""
-    world.group.adopt(Transport())
-    assert world.reactor.readers == []
+    sockets.group.adopt(Transport())
+    assert sockets.reactor.readers == []
 
 
-def test_the_reactors_end_ends_them_all(world):
+def test_the_reactors_end_ends_them_all(sockets):
     """As its own sockets, one with a defect too."""
-    broken, _ = world.connect()
+    broken, _ = sockets.connect()
     broken.lost = None
-    protocol, _ = world.connect()
-    world.group.connectionLost(Failure(ConnectionLost()))
+    protocol, _ = sockets.connect()
+    sockets.group.connectionLost(Failure(ConnectionLost()))
     assert protocol.lost == [ConnectionLost]
-    assert world.group.fileno() == -1
+    assert sockets.group.fileno() == -1
 
 
 def test_without_epoll_a_socket_stays_with_its_reactor(monkeypatch):
     """macOS has none: Twisted's own transport serves the socket, under the reactor that accepted it."""
     monkeypatch.delattr("select.epoll")
-    world = World()
-    protocol, other = world.connect()
+    sockets = GroupedSockets()
+    protocol, other = sockets.connect()
     assert type(protocol.transport) is Server
-    assert protocol.transport.reactor is world.reactor
-    assert world.reactor.readers == [protocol.transport]
+    assert protocol.transport.reactor is sockets.reactor
+    assert sockets.reactor.readers == [protocol.transport]
     other.send(b"a")
     protocol.transport.doRead()
     assert protocol.received == b"a"
-    assert world.group.before_sending(lambda: None) is False
+    assert sockets.group.before_sending(lambda: None) is False
     protocol.transport.socket.close()
-    world.close()
+    sockets.close()

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from net.tls_world import FILES, SIDES, VERSIONS, World
+from net.tls_pair import SIDES, VERSIONS, TLSPair
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ISSLTransport
@@ -44,8 +44,8 @@ STEPS = st.lists(
 )
 def test_each_side_gets_what_the_other_sent(we_serve, version, steps, last, ends):
     """Records of any size in any pieces, pauses at any moment; nothing is delivered in a pause."""
-    world = World(FILES, we_serve, version).shake_hands()
-    transport, ours = world.transport, world.ours
+    pair = TLSPair(we_serve, version).shake_hands()
+    transport, ours = pair.transport, pair.ours
     sent_by_us = sent_by_them = b""
     paused = False
 
@@ -67,22 +67,22 @@ def test_each_side_gets_what_the_other_sent(we_serve, version, steps, last, ends
             transport.write(LETTERS[:size])
             sent_by_us += LETTERS[:size]
         elif what == "they write":
-            world.they_write(LETTERS[:size])
+            pair.they_write(LETTERS[:size])
             sent_by_them += LETTERS[:size]
-        elif what == "arrive" and world.below.producerState == "producing":
-            world.arrive(size)
+        elif what == "arrive" and pair.below.producerState == "producing":
+            pair.arrive(size)
         elif what == "late":
-            world.they_write(LETTERS[:size])
+            pair.they_write(LETTERS[:size])
             sent_by_them += LETTERS[:size]
-            world.arrive(len(world.to_us))  # read before a pause, perhaps, and worked on after it
+            pair.arrive(len(pair.to_us))  # read before a pause, perhaps, and worked on after it
         elif what == "pause":
             pause()
         elif what == "resume":
             resume()
         elif what == "turn":
-            world.clock.advance(0)
+            pair.clock.advance(0)
         elif what == "pump":
-            world.pump_ours()
+            pair.pump_ours()
         elif what == "pause inside" and not paused:
             ours.on_data = pause
     assert sent_by_them.startswith(ours.received)
@@ -91,137 +91,137 @@ def test_each_side_gets_what_the_other_sent(we_serve, version, steps, last, ends
     elif last == "pausing" and not paused:
         ours.on_data = pause
     if last != "reading":
-        world.they_write(b"the last words")
+        pair.they_write(b"the last words")
         sent_by_them += b"the last words"
     if ends == "they":
-        world.they_say_goodbye()
-    world.arrive(len(world.to_us))
+        pair.they_say_goodbye()
+    pair.arrive(len(pair.to_us))
     if ends == "we":
-        world.transport.loseConnection()
+        pair.transport.loseConnection()
     elif ends == "half":
-        world.transport.loseWriteConnection()
-        world.transport.write(b"dropped")
-        world.they_write(b"after ours")
+        pair.transport.loseWriteConnection()
+        pair.transport.write(b"dropped")
+        pair.they_write(b"after ours")
         sent_by_them += b"after ours"
     received = ours.received
-    assert (world.below.ended is None) == (ends == "half" or ends == "cut" or (ends == "they" and paused))
+    assert (pair.below.ended is None) == (ends == "half" or ends == "cut" or (ends == "they" and paused))
     resume()
     if ends != "cut":
-        world.settle()
+        pair.settle()
     transport.connectionLost(Failure(ConnectionDone()))
-    world.pump_ours()
-    assert world.received == sent_by_us
+    pair.pump_ours()
+    assert pair.received == sent_by_us
     assert ours.received == (received if ends == "we" else sent_by_them)
-    assert world.their_end == (None if ends == "cut" else "close_notify")
-    assert world.below.ended == ("closed" if ends in ("they", "we") else None)
+    assert pair.their_end == (None if ends == "cut" else "close_notify")
+    assert pair.below.ended == ("closed" if ends in ("they", "we") else None)
     assert [type(each) for each in ours.lost] == [
         ConnectionDone if ends in ("they", "we") else ConnectionLost
     ]
-    world.clock.advance(1)
+    pair.clock.advance(1)
     assert ours.received == (received if ends == "we" else sent_by_them)
 
 
 @SIDES
 def test_what_waited_in_a_pause_comes_in_a_turn_of_its_own(we_serve):
     """Whoever resumes a transport is not called back before that returns; nor after a second pause."""
-    world = World(FILES, we_serve).shake_hands()
-    world.transport.pauseProducing()
-    world.they_write(b"held")
-    world.arrive(1000)
-    world.transport.resumeProducing()
-    assert world.ours.received == b""
-    assert world.below.producerState == "paused"
-    world.transport.pauseProducing()
-    world.clock.advance(0)
-    assert world.ours.received == b""
-    world.transport.resumeProducing()
-    world.clock.advance(0)
-    assert world.ours.received == b"held"
-    assert world.below.producerState == "producing"
+    pair = TLSPair(we_serve).shake_hands()
+    pair.transport.pauseProducing()
+    pair.they_write(b"held")
+    pair.arrive(1000)
+    pair.transport.resumeProducing()
+    assert pair.ours.received == b""
+    assert pair.below.producerState == "paused"
+    pair.transport.pauseProducing()
+    pair.clock.advance(0)
+    assert pair.ours.received == b""
+    pair.transport.resumeProducing()
+    pair.clock.advance(0)
+    assert pair.ours.received == b"held"
+    assert pair.below.producerState == "producing"
 
 
 @SIDES
 def test_the_records_of_one_read_come_together(we_serve):
     """Ten events of a stream in one read are one call for whoever passes them on."""
-    world = World(FILES, we_serve).shake_hands()
+    pair = TLSPair(we_serve).shake_hands()
     for _ in range(10):
-        world.they_write(b"event")
-    world.arrive(len(world.to_us))
-    assert (world.ours.received, world.ours.reads) == (b"event" * 10, 1)
+        pair.they_write(b"event")
+    pair.arrive(len(pair.to_us))
+    assert (pair.ours.received, pair.ours.reads) == (b"event" * 10, 1)
 
 
 def test_a_request_right_after_the_handshake_is_read():
     """A client's last flight and its first request may come in one read."""
-    world = World(FILES)
+    pair = TLSPair()
     for _ in range(2):
         with suppress(SSL.WantReadError):
-            world.theirs.do_handshake()
-            world.they_write(b"GET /")
-        world.take_theirs()
-        world.arrive(len(world.to_us))
-        world.theirs.bio_write(world.below.take())
-    assert world.ours.verified == 1
-    assert world.ours.received == b"GET /"
+            pair.theirs.do_handshake()
+            pair.they_write(b"GET /")
+        pair.take_theirs()
+        pair.arrive(len(pair.to_us))
+        pair.theirs.bio_write(pair.below.take())
+    assert pair.ours.verified == 1
+    assert pair.ours.received == b"GET /"
 
 
 @SIDES
 def test_what_is_written_before_the_handshake_goes_first(we_serve):
     """So does a close: it comes when that is sent."""
-    world = World(FILES, we_serve)
-    world.transport.write(b"AUTH x\r\n")
-    world.transport.writeSequence([b"PI", b"NG\r\n"])
-    world.transport.loseConnection()
-    assert world.below.ended is None
+    pair = TLSPair(we_serve)
+    pair.transport.write(b"AUTH x\r\n")
+    pair.transport.writeSequence([b"PI", b"NG\r\n"])
+    pair.transport.loseConnection()
+    assert pair.below.ended is None
     with pytest.raises(AssertionError):
-        world.shake_hands()  # it ends at once
-    world.pump_ours()
-    assert (world.received, world.their_end) == (b"AUTH x\r\nPING\r\n", "close_notify")
-    assert world.below.ended == "closed"
+        pair.shake_hands()  # it ends at once
+    pair.pump_ours()
+    assert (pair.received, pair.their_end) == (b"AUTH x\r\nPING\r\n", "close_notify")
+    assert pair.below.ended == "closed"
 
 
 @SIDES
 def test_a_close_before_the_handshake_is_a_cut(we_serve):
     """There is nothing that could be said."""
-    world = World(FILES, we_serve)
-    world.transport.loseConnection()
-    assert world.below.ended == "aborted"
-    world.transport.write(b"x")
-    world.transport.connectionLost(Failure(ConnectionAborted()))
-    assert [type(each) for each in world.ours.lost] == [ConnectionAborted]
+    pair = TLSPair(we_serve)
+    pair.transport.loseConnection()
+    assert pair.below.ended == "aborted"
+    pair.transport.write(b"x")
+    pair.transport.connectionLost(Failure(ConnectionAborted()))
+    assert [type(each) for each in pair.ours.lost] == [ConnectionAborted]
 
 
 @SIDES
 def test_a_cut_says_no_close_notify(we_serve):
     """It would say that what was sent is whole (RFC 8446 §6.1); nothing is delivered any more."""
-    world = World(FILES, we_serve).shake_hands()
-    world.transport.write(b"a part")
-    world.they_write(b"x")
-    world.ours.on_data = world.transport.abortConnection
-    world.arrive(1000)
-    world.they_write(b"y")
-    world.arrive(1000)
-    world.transport.write(b"more")
-    world.pump_ours()
-    assert (world.received, world.their_end, world.ours.received) == (b"a part", None, b"x")
-    assert world.below.ended == "aborted"
+    pair = TLSPair(we_serve).shake_hands()
+    pair.transport.write(b"a part")
+    pair.they_write(b"x")
+    pair.ours.on_data = pair.transport.abortConnection
+    pair.arrive(1000)
+    pair.they_write(b"y")
+    pair.arrive(1000)
+    pair.transport.write(b"more")
+    pair.pump_ours()
+    assert (pair.received, pair.their_end, pair.ours.received) == (b"a part", None, b"x")
+    assert pair.below.ended == "aborted"
 
 
 @SIDES
 def test_a_record_that_was_tampered_with_ends_the_connection(we_serve):
     """Data before it are delivered; the protocol learns that TLS failed, the peer gets an alert."""
-    world = World(FILES, we_serve).shake_hands()
-    world.they_write(b"whole")
-    whole = len(world.to_us)
-    world.they_write(b"tampered with")
-    world.to_us = world.to_us[:-1] + bytes([world.to_us[-1] ^ 1])
-    world.arrive(len(world.to_us))
+    pair = TLSPair(we_serve).shake_hands()
+    pair.they_write(b"whole")
+    whole = len(pair.to_us)
+    pair.they_write(b"tampered with")
+    pair.to_us = pair.to_us[:-1] + bytes([pair.to_us[-1] ^ 1])
+    pair.arrive(len(pair.to_us))
     assert whole
-    assert world.ours.received == b"whole"
-    assert world.below.ended == "closed"
+    assert pair.ours.received == b"whole"
+    assert pair.below.ended == "closed"
     with pytest.raises(SSL.Error, match="bad record mac"):
-        world.pump_ours()
-    world.transport.connectionLost(Failure(ConnectionDone()))
-    (error,) = world.ours.lost
+        pair.pump_ours()
+    pair.transport.connectionLost(Failure(ConnectionDone()))
+    (error,) = pair.ours.lost
     assert is_tls_failure(Failure(error))
     assert "decryption failed or bad record mac" in openssl_words(error)
 
@@ -230,67 +230,67 @@ def test_a_record_that_was_tampered_with_ends_the_connection(we_serve):
 @given(st.booleans(), st.booleans(), st.lists(st.binary(max_size=40), max_size=5))
 def test_whatever_comes_nothing_is_raised(we_serve, is_open, pieces):
     """In the handshake and after it: the protocol's connection is lost at most."""
-    world = World(FILES, we_serve)
+    pair = TLSPair(we_serve)
     if is_open:
-        world.shake_hands()
+        pair.shake_hands()
     for piece in pieces:
-        world.transport.dataReceived(piece)
-    world.transport.connectionLost(Failure(ConnectionDone()))
-    assert len(world.ours.lost) == 1
-    assert world.ours.received == b""
+        pair.transport.dataReceived(piece)
+    pair.transport.connectionLost(Failure(ConnectionDone()))
+    assert len(pair.ours.lost) == 1
+    assert pair.ours.received == b""
 
 
 def test_plain_http_at_a_port_of_tls():
     """The words by which the log names it."""
-    world = World(FILES)
-    world.transport.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-    world.transport.connectionLost(Failure(ConnectionDone()))
-    assert [openssl_words(each) for each in world.ours.lost] == ["http request"]
-    assert world.below.ended == "closed"
+    pair = TLSPair()
+    pair.transport.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    pair.transport.connectionLost(Failure(ConnectionDone()))
+    assert [openssl_words(each) for each in pair.ours.lost] == ["http request"]
+    assert pair.below.ended == "closed"
 
 
 @SIDES
 def test_a_renegotiation_is_refused(we_serve):
     """TLS 1.2 had it: it let a client cost a server a handshake with a few bytes (CVE-2011-1473)."""
-    world = World(FILES, we_serve, "1.2").shake_hands()
-    assert world.theirs.renegotiate()
+    pair = TLSPair(we_serve, "1.2").shake_hands()
+    assert pair.theirs.renegotiate()
     with suppress(SSL.WantReadError):
-        world.theirs.do_handshake()
-    world.take_theirs()
-    world.arrive(len(world.to_us))
-    world.theirs.bio_write(world.below.take())
+        pair.theirs.do_handshake()
+    pair.take_theirs()
+    pair.arrive(len(pair.to_us))
+    pair.theirs.bio_write(pair.below.take())
     with pytest.raises(SSL.Error, match="no renegotiation"):
-        world.theirs.recv(1)
-    assert world.ours.verified == 1
+        pair.theirs.recv(1)
+    assert pair.ours.verified == 1
 
 
 def test_a_producer_is_paused_by_the_buffer_below_and_forgotten_at_the_end():
     """A paused one would keep the connection open for ever."""
-    world = World(FILES).shake_hands()
+    pair = TLSPair().shake_hands()
     producer = object()
-    world.transport.registerProducer(producer, True)
-    assert world.below.producer is producer
-    world.transport.loseConnection()
-    assert world.below.producer is None
-    assert world.transport.disconnecting
+    pair.transport.registerProducer(producer, True)
+    assert pair.below.producer is producer
+    pair.transport.loseConnection()
+    assert pair.below.producer is None
+    assert pair.transport.disconnecting
     stopped = []
 
     class Late:
         def stopProducing(self):
             stopped.append(True)
 
-    world.transport.registerProducer(Late(), True)
+    pair.transport.registerProducer(Late(), True)
     assert stopped == [True]
 
 
 def test_it_is_a_transport_of_tls():
     """By that a channel knows that its client's connection is secure; the rest is asked of the one below."""
-    world = World(FILES).shake_hands()
-    assert ISSLTransport.providedBy(world.transport)
-    assert world.transport.getPeer() == world.below.getPeer()
-    assert world.transport.getHost() == world.below.getHost()
-    assert world.transport.getPeerCertificate() is None
-    assert World(FILES, we_serve=False).shake_hands().transport.getPeerCertificate()
+    pair = TLSPair().shake_hands()
+    assert ISSLTransport.providedBy(pair.transport)
+    assert pair.transport.getPeer() == pair.below.getPeer()
+    assert pair.transport.getHost() == pair.below.getHost()
+    assert pair.transport.getPeerCertificate() is None
+    assert TLSPair(we_serve=False).shake_hands().transport.getPeerCertificate()
 
 
 def test_a_factory_that_refuses_a_connection():

@@ -51,7 +51,7 @@ class Site(Factory):
         return address in self.speakers
 
 
-class World:
+class TLSPort:
     """A connection to the port of a string, and a TLS client at the other end, in memory."""
 
     def __init__(self, tmp_path, kind="haproxy:ssl", peer=BALANCER):
@@ -59,8 +59,8 @@ class World:
         pem = tmp_path / "server.pem"
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
         reactor = MemoryReactorClock()
-        where = f"8443:privateKey={pem}" if kind.endswith("ssl") else f"{tmp_path}:8443"
-        endpoint(reactor, f"{kind}:{where}", Site()).listen(Site())
+        address = f"8443:privateKey={pem}" if kind.endswith("ssl") else f"{tmp_path}:8443"
+        endpoint(reactor, f"{kind}:{address}", Site()).listen(Site())
         ((_, self.factory, _, self.interface),) = reactor.tcpServers
         self.transport = Transport()
         self.transport.peerAddr = peer
@@ -95,14 +95,14 @@ class World:
 @pytest.mark.parametrize("kind", ["ssl", "tls"])
 def test_a_port_of_tls(tmp_path, kind):
     """Where it listens by default, and what a channel knows of its connection."""
-    world = World(tmp_path, kind)
-    assert world.interface == ("" if kind == "ssl" else "::")
-    world.shake_hands()
-    world.client.write(b"GET /")
-    world.send()
-    assert world.receiver.received == b"GET /"
-    assert ISSLTransport.providedBy(world.receiver.transport)
-    assert world.receiver.transport.getPeer() is BALANCER
+    port = TLSPort(tmp_path, kind)
+    assert port.interface == ("" if kind == "ssl" else "::")
+    port.shake_hands()
+    port.client.write(b"GET /")
+    port.send()
+    assert port.receiver.received == b"GET /"
+    assert ISSLTransport.providedBy(port.receiver.transport)
+    assert port.receiver.transport.getPeer() is BALANCER
 
 
 @pytest.mark.parametrize("kind", ["haproxy:ssl", "haproxy:tls"])
@@ -110,16 +110,16 @@ def test_a_port_of_tls(tmp_path, kind):
 @pytest.mark.parametrize("where", ["before", "inside"])
 def test_the_header_comes_before_tls_or_inside_it(tmp_path, kind, size, where):
     """Balancers that pass TLS on send it before; one that speaks TLS to us may send it inside."""
-    world = World(tmp_path, kind)
-    transport = world.receiver.transport
+    port = TLSPort(tmp_path, kind)
+    transport = port.receiver.transport
     assert transport.getPeer() is UNKNOWN
     if where == "before":
         for at in range(0, len(HEADER), size):
-            world.connection.dataReceived(HEADER[at : at + size])
-    world.shake_hands()
-    world.client.write((HEADER if where == "inside" else b"") + b"GET /")
-    world.send(size)
-    assert world.receiver.received == b"GET /"
+            port.connection.dataReceived(HEADER[at : at + size])
+    port.shake_hands()
+    port.client.write((HEADER if where == "inside" else b"") + b"GET /")
+    port.send(size)
+    assert port.receiver.received == b"GET /"
     assert ISSLTransport.providedBy(transport)
     assert (transport.getPeer().host, transport.getPeer().port) == ("192.0.2.1", 1000)
     assert transport.getHost().host == "192.0.2.2"
@@ -128,43 +128,43 @@ def test_the_header_comes_before_tls_or_inside_it(tmp_path, kind, size, where):
 
 def test_a_header_after_another_is_none(tmp_path):
     """A client of the balancer cannot say that it is somebody else."""
-    world = World(tmp_path)
-    world.connection.dataReceived(HEADER)
-    world.shake_hands()
-    world.client.write(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n")
-    world.send()
-    assert world.receiver.received == b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"
-    assert world.receiver.transport.getPeer().host == "192.0.2.1"
+    port = TLSPort(tmp_path)
+    port.connection.dataReceived(HEADER)
+    port.shake_hands()
+    port.client.write(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n")
+    port.send()
+    assert port.receiver.received == b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"
+    assert port.receiver.transport.getPeer().host == "192.0.2.1"
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x y 1 2\r\n"])
 def test_what_is_neither_ends_the_connection(tmp_path, data):
     """Nothing of it reaches TLS."""
-    world = World(tmp_path)
-    world.connection.dataReceived(data)
-    assert world.transport.ended == "aborted"
+    port = TLSPort(tmp_path)
+    port.connection.dataReceived(data)
+    assert port.transport.ended == "aborted"
 
 
 def test_a_stranger_may_not_speak(tmp_path):
     """`access.proxies` says who may: refused before TLS, with or without a header."""
-    assert World(tmp_path, peer=IPv4Address("TCP", "10.9.9.9", 1)).transport.ended == "aborted"
+    assert TLSPort(tmp_path, peer=IPv4Address("TCP", "10.9.9.9", 1)).transport.ended == "aborted"
 
 
 def test_without_a_header_a_request_is_none(tmp_path):
     """TLS with no header at all: what is inside is none either."""
-    world = World(tmp_path)
-    world.shake_hands()
-    world.client.write(b"GET / HTTP/1.1\r\n\r\n")
-    world.send()
-    assert world.transport.ended == "aborted"
-    assert world.receiver.received == b""
+    port = TLSPort(tmp_path)
+    port.shake_hands()
+    port.client.write(b"GET / HTTP/1.1\r\n\r\n")
+    port.send()
+    assert port.transport.ended == "aborted"
+    assert port.receiver.received == b""
 
 
 def test_the_address_of_a_port_says_https(tmp_path):
     """Below the PROXY protocol's wrapper too."""
 
     class Port:
-        factory = World(tmp_path).factory
+        factory = TLSPort(tmp_path).factory
 
         @staticmethod
         def getHost():

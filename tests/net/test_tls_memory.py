@@ -4,7 +4,7 @@ import ctypes
 import gc
 
 import pytest
-from net.tls_world import FILES, SIDES, World
+from net.tls_pair import SIDES, TLSPair
 
 KIB = 1024
 IMAGE_BYTES = 400 * KIB
@@ -39,29 +39,29 @@ def test_session_tickets_leave_no_buffer_behind():
 
     The tickets come right after the handshake here; the first bytes that follow have the buffer freed.
     """
-    worlds = [World(FILES, we_serve=False).shake_hands() for _ in range(20)]
-    for world in worlds:
-        world.they_write(b"data: {}\n\n")
-        world.received_before = world.received
+    pairs = [TLSPair(we_serve=False).shake_hands() for _ in range(20)]
+    for pair in pairs:
+        pair.they_write(b"data: {}\n\n")
+        pair.received_before = pair.received
     before = allocated()
-    for world in worlds:
-        world.arrive(len(world.to_us))
-    kept = (allocated() - before) / len(worlds)
-    for world in worlds:
-        world.pump_ours()
-        assert world.ours.received == b"data: {}\n\n"
-        assert world.received == world.received_before
+    for pair in pairs:
+        pair.arrive(len(pair.to_us))
+    kept = (allocated() - before) / len(pairs)
+    for pair in pairs:
+        pair.pump_ours()
+        assert pair.ours.received == b"data: {}\n\n"
+        assert pair.received == pair.received_before
     assert kept < -12 * KIB
 
 
 @SIDES
 def test_a_long_prompt_leaves_no_buffer_of_its_size(we_serve):
     """The connection stays open for as long as its answer comes, and is then kept for the next request."""
-    world = World(FILES, we_serve).shake_hands()
+    pair = TLSPair(we_serve).shake_hands()
     prompt = bytes(IMAGE_BYTES)
     before = allocated()
-    world.transport.write(prompt)
-    sent = world.below.take()
+    pair.transport.write(prompt)
+    sent = pair.below.take()
     assert len(sent) > IMAGE_BYTES
     del sent
     assert allocated() - before < 40 * KIB
@@ -69,11 +69,11 @@ def test_a_long_prompt_leaves_no_buffer_of_its_size(we_serve):
 
 @SIDES
 def test_a_long_read_leaves_no_buffer_of_its_size(we_serve):
-    world = World(FILES, we_serve).shake_hands()
-    world.they_write(bytes(IMAGE_BYTES))
-    data, world.to_us = world.to_us, b""
+    pair = TLSPair(we_serve).shake_hands()
+    pair.they_write(bytes(IMAGE_BYTES))
+    data, pair.to_us = pair.to_us, b""
     before = allocated()
-    world.transport.dataReceived(data)
-    assert len(world.ours.received) == IMAGE_BYTES
-    world.ours.received = b""
+    pair.transport.dataReceived(data)
+    assert len(pair.ours.received) == IMAGE_BYTES
+    pair.ours.received = b""
     assert allocated() - before < 40 * KIB

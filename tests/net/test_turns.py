@@ -1,7 +1,7 @@
 """Costly work leaves others their turn."""
 
 import pytest
-from fakes import exchange, through
+from fakes import exchange, results_of, through
 from policies.bodies.test_read_body import Recorder
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -12,8 +12,8 @@ from openai_proxy.policies.bodies.read_body import ReadBody
 from openai_proxy.wire.request_json import is_costly
 
 
-class World:
-    """Work that takes a second each, on a clock led by hand."""
+class Queue:
+    """Work that waits for its turn, on a clock led by hand."""
 
     def __init__(self):
         self.clock = Clock()
@@ -27,53 +27,51 @@ class World:
                 raise error
             self.done.append((name, self.clock.seconds()))
 
-        ends = []
         running = through(self.turns.run, work)
-        running.addBoth(ends.append)
-        return running, ends
+        return running, results_of(running)
 
 
 def test_there_is_a_pause_after_costly_work_that_is_longer_than_it():
     """Whoever sends such bodies in a loop stops nobody else for long."""
-    world = World()
+    queue = Queue()
     for name in "abc":
-        world.ask(name)
+        queue.ask(name)
     for _ in range(40):
-        world.clock.advance(0.25)
-    assert world.done == [("a", 1.0), ("b", 1.0 + PAUSES + 1.0), ("c", 2 * (1.0 + PAUSES) + 1.0)]
+        queue.clock.advance(0.25)
+    assert queue.done == [("a", 1.0), ("b", 1.0 + PAUSES + 1.0), ("c", 2 * (1.0 + PAUSES) + 1.0)]
 
 
 def test_short_work_goes_one_after_the_other():
     """Nobody waits who costs nothing."""
-    world = World()
+    queue = Queue()
     for name in "abc":
-        world.ask(name, takes_s=0.001)
-    assert [name for name, _ in world.done] == ["a", "b", "c"]
+        queue.ask(name, takes_s=0.001)
+    assert [name for name, _ in queue.done] == ["a", "b", "c"]
 
 
 def test_a_client_that_leaves_loses_its_place_and_hurts_nobody():
     """While it waits for its turn, or in its pause."""
-    world = World()
-    world.ask("a")
-    (pausing, pausing_ends), (waiting, waiting_ends) = world.ask("b"), world.ask("c")
+    queue = Queue()
+    queue.ask("a")
+    (pausing, pausing_ends), (waiting, waiting_ends) = queue.ask("b"), queue.ask("c")
     waiting.cancel()
     pausing.cancel()
-    assert [ends[0].type for ends in (pausing_ends, waiting_ends)] == [CancelledError] * 2
-    world.ask("d")
-    world.clock.advance(PAUSES)
-    assert [name for name, _ in world.done] == ["a", "d"]
-    assert world.clock.getDelayedCalls() == []
+    assert [type(ends[0]) for ends in (pausing_ends, waiting_ends)] == [CancelledError] * 2
+    queue.ask("d")
+    queue.clock.advance(PAUSES)
+    assert [name for name, _ in queue.done] == ["a", "d"]
+    assert queue.clock.getDelayedCalls() == []
 
 
 def test_what_work_raises_is_its_own():
     """A body that is refused costs its time too."""
-    world = World()
-    _, ends = world.ask("a", error=ValueError())
-    assert ends[0].type is ValueError
-    world.ask("b")
-    assert world.done == []
-    world.clock.advance(PAUSES)
-    assert [name for name, _ in world.done] == ["b"]
+    queue = Queue()
+    _, ends = queue.ask("a", error=ValueError())
+    assert type(ends[0]) is ValueError
+    queue.ask("b")
+    assert queue.done == []
+    queue.clock.advance(PAUSES)
+    assert [name for name, _ in queue.done] == ["b"]
 
 
 @pytest.mark.parametrize(

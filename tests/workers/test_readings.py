@@ -1,7 +1,7 @@
 """An answer that goes from worker to worker as it comes."""
 
 import pytest
-from fakes import DONE, Reader
+from fakes import DONE, Reader, SteppedReactor, results_of
 from fakes import Body as FedBody
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,6 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
-from workers.turns import Turns
 
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.policies.cache.elsewhere import FromElsewhere
@@ -21,10 +20,7 @@ HEADERS = [(b"Content-Type", b"text/event-stream"), (b"X-Twice", b"1"), (b"X-Twi
 
 
 class Body(FedBody):
-    """One that whoever reads it may stop."""
-
-    def stopProducing(self):
-        self.discard()
+    """One that may be discarded again."""
 
     def discard(self):
         self.discards = 1
@@ -41,16 +37,16 @@ class Client(Reader):
         self.ends.append(reason.type)
 
 
-class World:
+class ReadingPair:
     """A worker that has a call, and one that reads its answer; `body` is the upstream's."""
 
     def __init__(self):
-        self.reactor = Turns()
-        self.cancels, self.begun, self.ended, self.found = [], [], [], []
+        self.reactor = SteppedReactor()
+        self.cancels, self.begun, self.ended = [], [], []
         self.finding, self.body = Deferred(self.cancels.append), Body()
         self.server = ReadingServer(lambda: self.finding, self.begun.append, self.ended.append)
         self.reading = Reading()
-        self.reading.found.addBoth(self.found.append)
+        self.found = results_of(self.reading.found)
         for end, protocol in zip(reading_pair(), (self.server, self.reading), strict=True):
             self.reactor.adoptStreamConnection(end.fileno(), end.family, LinkFactory(protocol))
             end.close()
@@ -76,102 +72,102 @@ class World:
 
 
 @pytest.fixture
-def world():
-    world = World()
-    yield world
-    world.reactor.close()
+def pair():
+    pair = ReadingPair()
+    yield pair
+    pair.reactor.close()
 
 
-def test_an_answer_comes_as_it_is_made(world):
+def test_an_answer_comes_as_it_is_made(pair):
     """Head, then each piece before the next one is there, then the end."""
-    assert world.found == []
-    client = world.answer()
-    head = world.found[0]
+    assert pair.found == []
+    client = pair.answer()
+    head = pair.found[0]
     assert (head.status, head.reason, head.headers, head.body.length) == (200, b"Fine", HEADERS, None)
     for piece in (b"one ", b"two ", b"x" * 300_000):
-        world.feed(piece)
-        world.reactor.until(lambda piece=piece: client.data.endswith(piece))
+        pair.feed(piece)
+        pair.reactor.until(lambda piece=piece: client.data.endswith(piece))
     assert client.ends == []
-    world.body.end()
-    world.reactor.until(lambda: client.ends)
+    pair.body.end()
+    pair.reactor.until(lambda: client.ends)
     assert (client.data, client.ends) == (b"one two " + b"x" * 300_000, [ResponseDone])
-    world.reactor.until(lambda: world.is_over)
+    pair.reactor.until(lambda: pair.is_over)
 
 
-def test_a_length_that_is_known_comes_with_the_head(world):
+def test_a_length_that_is_known_comes_with_the_head(pair):
     """A client receives it, as the first one did."""
-    world.answer(Body(length=3))
-    assert world.found[0].body.length == 3
+    pair.answer(Body(length=3))
+    assert pair.found[0].body.length == 3
 
 
 @pytest.mark.parametrize(
     ("reason", "expected"), [(ConnectionLost(), ConnectionLost), (UpstreamTimeout(), UpstreamTimeout)]
 )
-def test_what_breaks_off_breaks_off_there_too(world, reason, expected):
+def test_what_breaks_off_breaks_off_there_too(pair, reason, expected):
     """As late if it is late."""
-    client = world.answer()
-    world.feed(b"half")
-    world.body.protocol.connectionLost(Failure(reason))
-    world.reactor.until(lambda: client.ends)
+    client = pair.answer()
+    pair.feed(b"half")
+    pair.body.protocol.connectionLost(Failure(reason))
+    pair.reactor.until(lambda: client.ends)
     assert (client.data, client.ends) == (b"half", [expected])
-    world.reactor.until(lambda: world.is_over)
+    pair.reactor.until(lambda: pair.is_over)
 
 
-def test_a_worker_that_dies_in_the_middle_leaves_no_whole_answer(world):
+def test_a_worker_that_dies_in_the_middle_leaves_no_whole_answer(pair):
     """What had come is passed on, and the end is none."""
-    client = world.answer()
-    world.feed(b"half")
-    world.server.transport.abortConnection()
-    world.reactor.until(lambda: client.ends)
-    assert (client.data, client.ends, world.body.discards) == (b"half", [ConnectionLost], 1)
+    client = pair.answer()
+    pair.feed(b"half")
+    pair.server.transport.abortConnection()
+    pair.reactor.until(lambda: client.ends)
+    assert (client.data, client.ends, pair.body.discards) == (b"half", [ConnectionLost], 1)
 
 
-def test_a_worker_that_dies_before_the_head_has_no_answer(world):
+def test_a_worker_that_dies_before_the_head_has_no_answer(pair):
     """Whoever waits for it calls for themselves."""
-    world.server.transport.abortConnection()
-    world.reactor.until(lambda: world.found)
-    assert world.found == [None]
-    world.reactor.until(lambda: world.is_over)
+    pair.server.transport.abortConnection()
+    pair.reactor.until(lambda: pair.found)
+    assert pair.found == [None]
+    pair.reactor.until(lambda: pair.is_over)
 
 
-def test_there_may_be_no_answer(world):
+def test_there_may_be_no_answer(pair):
     """The call failed, or must not be shared."""
-    world.finding.callback(None)
-    world.reactor.until(lambda: world.found)
-    assert world.found == [None]
-    world.reactor.until(lambda: world.is_over)
+    pair.finding.callback(None)
+    pair.reactor.until(lambda: pair.found)
+    assert pair.found == [None]
+    pair.reactor.until(lambda: pair.is_over)
 
 
-def test_a_defect_is_no_answer(world):
+def test_a_defect_is_no_answer(pair):
     """Whoever waits calls, and sees what is wrong."""
-    world.finding.errback(Failure(RuntimeError("defect")))
-    world.reactor.until(lambda: world.found)
-    assert world.found == [None]
+    pair.finding.errback(Failure(RuntimeError("defect")))
+    pair.reactor.until(lambda: pair.found)
+    assert pair.found == [None]
 
 
-def test_who_leaves_before_the_head_is_not_waited_for(world):
+def test_who_leaves_before_the_head_is_not_waited_for(pair):
     """The call learns that nobody waits."""
-    world.reading.found.cancel()
-    world.reactor.until(lambda: world.is_over)
-    assert world.cancels == [world.finding]
+    pair.reading.found.cancel()
+    pair.reactor.until(lambda: pair.is_over)
+    assert pair.cancels == [pair.finding]
 
 
-def test_who_leaves_while_it_reads_is_gone(world):
+def test_who_leaves_while_it_reads_is_gone(pair):
     """The call continues for others, or is given up: its worker learns of it."""
-    world.answer()
-    world.feed(b"one")
-    world.found[0].body.discard()
-    world.reactor.until(lambda: world.body.discards)
-    world.reactor.until(lambda: world.is_over)
+    pair.answer()
+    pair.feed(b"one")
+    pair.found[0].body.discard()
+    pair.reactor.until(lambda: pair.body.discards)
+    pair.reactor.until(lambda: pair.is_over)
 
 
-def test_who_never_reads_is_gone_too(world):
+def test_who_never_reads_is_gone_too(pair):
     """An exchange that ended while it held the answer discards it."""
-    world.finding.callback(FromElsewhere(200, b"Fine", HEADERS, world.body))
-    world.reactor.until(lambda: world.found)
-    world.found[0].body.discard()
-    world.reactor.until(lambda: world.is_over)
-    assert world.body.discards == 1
+    pair.finding.callback(FromElsewhere(200, b"Fine", HEADERS, pair.body))
+    pair.reactor.until(lambda: pair.found)
+    pair.found[0].body.discard()
+    pair.reactor.until(lambda: pair.is_over)
+    assert pair.body.discards == 1
 
 
 def nobody(server):
@@ -197,20 +193,20 @@ class Endless(Body):
             self.protocol.dataReceived(bytes([self.given % 251]) * 10_000)
 
 
-def test_who_does_not_read_holds_back_the_other_worker(world):
+def test_who_does_not_read_holds_back_the_other_worker(pair):
     """What waits between two workers is bounded, before and after the reader began; then it comes, byte for byte."""
     body = Endless()
-    world.finding.callback(FromElsewhere(200, b"Fine", HEADERS, body))
-    world.reactor.until(lambda: world.found)
-    world.reactor.turn()
+    pair.finding.callback(FromElsewhere(200, b"Fine", HEADERS, body))
+    pair.reactor.until(lambda: pair.found)
+    pair.reactor.turn()
     before = body.given
     client = Client()
-    world.found[0].body.deliverBody(client)
+    pair.found[0].body.deliverBody(client)
     client.transport.pauseProducing()
-    world.reactor.turn()
+    pair.reactor.turn()
     assert 0 < before <= body.given < 300_000
     client.transport.resumeProducing()
-    world.reactor.until(lambda: len(client.data) == 10_000_000)
+    pair.reactor.until(lambda: len(client.data) == 10_000_000)
     assert client.data == b"".join(bytes([n % 251]) * 10_000 for n in range(10_000, 10_010_000, 10_000))
 
 

@@ -1,6 +1,7 @@
 """Limits that the supervisor keeps for its workers."""
 
 import pytest
+from fakes import result_of
 from twisted.internet.defer import CancelledError, Deferred
 from workers.links import linked, lose
 
@@ -13,7 +14,7 @@ from openai_proxy.workers.shared_limits import LimitServer, SupervisedStore
 ONE_AT_ONCE = Limits(concurrent_requests=1)
 
 
-class World:
+class Supervisor:
     """A supervisor with two workers."""
 
     def __init__(self):
@@ -32,8 +33,8 @@ class World:
 
 
 @pytest.fixture
-def world():
-    return World()
+def supervisor():
+    return Supervisor()
 
 
 def begin(store, limits, model_tokens=0.0, slot="s"):
@@ -41,14 +42,12 @@ def begin(store, limits, model_tokens=0.0, slot="s"):
 
 
 def admit(*arguments, **keywords):
-    results = []
-    begin(*arguments, **keywords).addCallback(results.append)
-    return results[0]
+    return result_of(begin(*arguments, **keywords))
 
 
-def test_one_limit_for_all_workers(world):
+def test_one_limit_for_all_workers(supervisor):
     """A slot taken by one is taken for the other, and free when it is given back."""
-    first, second = world.workers
+    first, second = supervisor.workers
     held = admit(first, ONE_AT_ONCE, slot="a")
     assert held.admitted
     assert not admit(second, ONE_AT_ONCE, slot="b").admitted
@@ -56,29 +55,29 @@ def test_one_limit_for_all_workers(world):
     assert admit(second, ONE_AT_ONCE, slot="b").admitted
 
 
-def test_model_tokens_are_settled(world):
+def test_model_tokens_are_settled(supervisor):
     """What an exchange really used is charged to the shared bucket."""
     limits = Limits(model_tokens_per_minute=100)
-    first, second = world.workers
+    first, second = supervisor.workers
     first.finish(admit(first, limits, 50.0, slot="a"), 90.0)
     assert admit(second, limits, 20.0, slot="b").levels.model_tokens == 10.0
 
 
-def test_a_dead_worker_gives_its_slots_back(world):
+def test_a_dead_worker_gives_its_slots_back(supervisor):
     """What its requests reserved stays charged: nobody knows what they used."""
     limits = Limits(model_tokens_per_minute=100, concurrent_requests=1)
-    first, second = world.workers
+    first, second = supervisor.workers
     admit(first, limits, 60.0, slot="a")
-    lose(*world.links[0])
+    lose(*supervisor.links[0])
     again = admit(second, limits, 30.0, slot="b")
     assert again.admitted
     assert again.levels.model_tokens == 40.0
 
 
-def test_a_client_that_leaves_while_it_is_asked_leaves_no_slot(world):
+def test_a_client_that_leaves_while_it_is_asked_leaves_no_slot(supervisor):
     """The answer comes for nobody, and gives back what it took."""
-    first, second = world.workers
-    _, there = world.links[0]
+    first, second = supervisor.workers
+    _, there = supervisor.links[0]
     there.transport.held = True
     asked = begin(first, ONE_AT_ONCE, slot="a")
     failures = []
@@ -90,17 +89,17 @@ def test_a_client_that_leaves_while_it_is_asked_leaves_no_slot(world):
     assert admit(second, ONE_AT_ONCE, slot="b").admitted
 
 
-def test_without_a_supervisor_a_request_is_told_to_come_back(world):
+def test_without_a_supervisor_a_request_is_told_to_come_back(supervisor):
     """The worker drains then: 503, not a defect."""
-    lose(*world.links[0])
+    lose(*supervisor.links[0])
     failures = []
-    begin(world.workers[0], ONE_AT_ONCE).addErrback(lambda failure: failures.append(failure.type))
+    begin(supervisor.workers[0], ONE_AT_ONCE).addErrback(lambda failure: failures.append(failure.type))
     assert failures == [ShuttingDown]
 
 
-def test_finishing_twice_frees_one_slot(world):
+def test_finishing_twice_frees_one_slot(supervisor):
     """A worker that says more than it held harms nobody."""
-    first, second = world.workers
+    first, second = supervisor.workers
     held = admit(first, ONE_AT_ONCE, slot="a")
     first.finish(held, 0.0)
     assert admit(second, ONE_AT_ONCE, slot="b").admitted

@@ -1,6 +1,7 @@
 """The table of all workers, as the supervisor keeps it."""
 
 import pytest
+from fakes import result_of, results_of
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
@@ -42,99 +43,98 @@ class Worker:
         return answer if isinstance(answer, Deferred) else succeed(answer)
 
 
-class World:
+class Supervisor:
+    """A supervisor of two workers, and its table."""
+
     def __init__(self, history=3):
         self.clock = Clock()
         self.workers = [Worker(1), Worker(2)]
         self.whole = WholeLive(self.clock, lambda: self.workers, Figures, lambda: history, lambda: 0.0)
 
     def listed(self, **wanted):
-        found = []
-        self.whole.listing(Wanted(**wanted)).addCallback(found.append)
-        return found[0]
+        return result_of(self.whole.listing(Wanted(**wanted)))
 
 
 @pytest.fixture
-def world():
-    return World()
+def supervisor():
+    return Supervisor()
 
 
-def test_what_all_run_is_listed_the_youngest_first(world):
+def test_what_all_run_is_listed_the_youngest_first(supervisor):
     """And what has ended in any of them, the latest first, as many as are kept."""
-    first, second = world.workers
+    first, second = supervisor.workers
     first.answers[say.LIVE_RUNNING] = [row("a", age_s=3.0)], 1
     second.answers[say.LIVE_RUNNING] = [row("b", age_s=1.0)], 7
     for id in "wxyz":
-        world.whole.changed(first, Changes(ended=[row(id, "ended")]))
-    listing = world.listed()
+        supervisor.whole.changed(first, Changes(ended=[row(id, "ended")]))
+    listing = supervisor.listed()
     assert [each["id"] for each in listing.rows] == ["b", "a", "z", "y", "x"]
     assert listing.in_flight == 8
-    assert [each["id"] for each in world.listed(limit=1).rows] == ["b"]
-    assert [each["id"] for each in world.listed(state="ended").rows] == ["z", "y", "x"]
+    assert [each["id"] for each in supervisor.listed(limit=1).rows] == ["b"]
+    assert [each["id"] for each in supervisor.listed(state="ended").rows] == ["z", "y", "x"]
 
 
-def test_a_worker_that_does_not_answer_holds_nobody_up(world):
+def test_a_worker_that_does_not_answer_holds_nobody_up(supervisor):
     """The others' rows come without its own."""
-    first, second = world.workers
+    first, second = supervisor.workers
     first.answers[say.LIVE_RUNNING] = [row("a")], 1
     second.answers[say.LIVE_RUNNING] = Deferred()
-    found = []
-    world.whole.listing(Wanted()).addCallback(found.append)
-    world.clock.advance(2)
+    found = results_of(supervisor.whole.listing(Wanted()))
+    supervisor.clock.advance(2)
     assert [each["id"] for each in found[0].rows] == ["a"]
 
 
-def test_what_a_dead_worker_ran_has_ended_as_lost(world):
+def test_what_a_dead_worker_ran_has_ended_as_lost(supervisor):
     """Readers receive it."""
-    first, second = world.workers
-    world.whole.watch(second, True)
-    world.whole.changed(first, Changes(started=[row("a"), row("b")]))
-    world.whole.changed(first, Changes(ended=[row("b", "ended", outcome="complete")]))
+    first, second = supervisor.workers
+    supervisor.whole.watch(second, True)
+    supervisor.whole.changed(first, Changes(started=[row("a"), row("b")]))
+    supervisor.whole.changed(first, Changes(ended=[row("b", "ended", outcome="complete")]))
     second.messages.clear()
-    world.whole.lost(first)
+    supervisor.whole.lost(first)
     [(name, changes)] = second.messages
     assert name == say.LIVE_NEWS
     assert [(each["id"], each["state"], each["outcome"]) for each in changes.ended] == [
         ("a", "ended", "worker_lost")
     ]
-    world.workers.remove(first)
+    supervisor.workers.remove(first)
     second.answers[say.LIVE_RUNNING] = [], 0
-    assert [(each["id"], each["outcome"]) for each in world.listed().rows] == [
+    assert [(each["id"], each["outcome"]) for each in supervisor.listed().rows] == [
         ("a", "worker_lost"),
         ("b", "complete"),
     ]
 
 
-def test_a_cancel_goes_to_the_worker_whose_number_the_id_carries(world):
+def test_a_cancel_goes_to_the_worker_whose_number_the_id_carries(supervisor):
     """None has it, or has it no longer: it does not run."""
-    first, second = world.workers
+    first, second = supervisor.workers
     second.answers[say.LIVE_STOP] = True
     first.answers[say.LIVE_STOP] = fail(LinkLost())
     found = []
     for id in ("proxy-0020123456789abc", "proxy-0010123456789abc", "proxy-0990123456789abc", "x"):
-        world.whole.cancel(id).addCallback(found.append)
+        supervisor.whole.cancel(id).addCallback(found.append)
     assert found == [True, False, False, False]
 
 
-def test_workers_tell_more_while_somebody_reads(world):
+def test_workers_tell_more_while_somebody_reads(supervisor):
     """All of them, also one that starts meanwhile; until the last reader has left or died."""
-    first, second = world.workers
-    world.whole.watch(first, True)
+    first, second = supervisor.workers
+    supervisor.whole.watch(first, True)
     assert first.messages == second.messages == [(say.LIVE_WATCHED, True)]
     third = Worker(3)
-    world.whole.is_ready(third)
+    supervisor.whole.is_ready(third)
     assert third.messages == [(say.LIVE_WATCHED, True)]
-    world.whole.lost(first)
+    supervisor.whole.lost(first)
     assert second.messages[-1] == (say.LIVE_WATCHED, False)
 
 
-def test_stats_come_each_second_to_those_who_read(world):
+def test_stats_come_each_second_to_those_who_read(supervisor):
     """And to nobody else."""
-    first, second = world.workers
-    world.whole.start()
-    world.whole.watch(first, True)
-    world.clock.pump([1.0] * 3)
+    first, second = supervisor.workers
+    supervisor.whole.start()
+    supervisor.whole.watch(first, True)
+    supervisor.clock.pump([1.0] * 3)
     assert [name for name, _ in first.messages].count(say.LIVE_STATS) == 3
     assert say.LIVE_STATS not in [name for name, _ in second.messages]
-    world.whole.stop()
-    assert world.clock.getDelayedCalls() == []
+    supervisor.whole.stop()
+    assert supervisor.clock.getDelayedCalls() == []

@@ -15,7 +15,7 @@ def lines():
     return []
 
 
-class Turns:
+class OtherThreads:
     """What other threads ask the reactor to do."""
 
     def __init__(self):
@@ -26,14 +26,14 @@ class Turns:
 
 
 @pytest.fixture
-def turns():
-    return Turns()
+def threads():
+    return OtherThreads()
 
 
 @pytest.fixture
-def sender(lines, turns):
+def sender(lines, threads):
     speaker, _ = pair(on_tell={"log": lines.append})
-    return LogSender(speaker, turns)
+    return LogSender(speaker, threads)
 
 
 def test_an_event_becomes_a_line_with_its_traceback(sender, lines):
@@ -51,14 +51,14 @@ def test_an_event_becomes_a_line_with_its_traceback(sender, lines):
     assert "ValueError: broken" in lines[1].text
 
 
-def test_an_event_of_another_thread_waits_for_the_reactor(sender, lines, turns):
+def test_an_event_of_another_thread_waits_for_the_reactor(sender, lines, threads):
     """The exporters' threads log too; only the reactor's own may write to the link."""
     log = Logger("somewhere", observer=sender)
     thread = threading.Thread(target=log.warn, args=("from afar",))
     thread.start()
     thread.join()
     assert lines == []
-    ((function, arguments),) = turns.asked
+    ((function, arguments),) = threads.asked
     function(*arguments)
     assert [line.text for line in lines] == ["from afar"]
 

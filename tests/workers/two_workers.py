@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from fakes import SteppedReactor
 from workers.links import linked
-from workers.turns import Turns
 
 from openai_proxy.net.handover import Handover, handover_pair
 from openai_proxy.workers.link import Link
@@ -19,7 +19,7 @@ class TwoWorkers:
     """A supervisor and two workers in one process; `make` makes what a worker has, from its `OtherCalls`."""
 
     def __init__(self):
-        self.reactor = Turns()
+        self.reactor = SteppedReactor()
         self.server = CallServer(self.reactor)
         self.processes, self.links, self.calls, self.workers = [], [], [], []
         for _ in range(2):

@@ -75,13 +75,13 @@ with TemporaryDirectory() as folder:
     FILES = Files(Path(folder))
 
 
-class World:
+class TLSPair:
     """Our transport, a server or a client, and pyOpenSSL's connection at the other end."""
 
-    def __init__(self, files, we_serve=True, version="1.3"):
+    def __init__(self, we_serve=True, version="1.3"):
         self.clock, self.ours, self.below = Clock(), Ours(), Transport()
-        side = ServerSide(files.server) if we_serve else VerifyingClient(files.client, "localhost")
-        self.theirs = SSL.Connection(files.theirs[we_serve, version], None)
+        side = ServerSide(FILES.server) if we_serve else VerifyingClient(FILES.client, "localhost")
+        self.theirs = SSL.Connection(FILES.theirs[we_serve, version], None)
         if we_serve:
             self.theirs.set_connect_state()
         else:

@@ -9,7 +9,7 @@ ENOUGH = 1000
 """Turns after which a test waits for something that does not happen."""
 
 
-class Turns(SelectReactor):
+class SteppedReactor(SelectReactor):
     """Its time stands still until `clock` is advanced."""
 
     def __init__(self):
