@@ -3,6 +3,7 @@
 import json
 import zlib
 
+import fakes
 import pytest
 from cost.budgeted import NOON, ledger, pricing
 from fakes import Body, Forward, Reader, result_of, through
@@ -13,7 +14,6 @@ from openai_proxy.cost.cut_budget import CutBudget
 from openai_proxy.cost.keep_budget import KeepBudget
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.chains import compose
 
 STREAM = [(b"content-type", b"text/event-stream")]
@@ -28,8 +28,8 @@ class BudgetedStream:
         keep = KeepBudget(self.ledger, budgets, prices.cost_usd, prices.settle, groups=groups)
         cut = CutBudget(self.ledger, budgets, groups, prices.cost_usd, self.clock.seconds)
         self.body, self.reader = Body(), Reader()
-        self.exchange = Exchange(
-            0.0, NOON, "POST", "/v1/x", credential_id="alice", endpoint=endpoint, streaming=True, model=model
+        self.exchange = fakes.exchange(
+            timestamp=NOON, credential_id="alice", endpoint=endpoint, streaming=True, model=model
         )
         document = {"model": model, "max_tokens": 1}
         request = ProxyRequest(b"POST", b"/x", [], b"{}", self.exchange, document=document, prompt_estimate=0)

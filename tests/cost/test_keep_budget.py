@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 import pytest
 from cost.budgeted import balance_of, ledger, pricing
 from fakes import HeldForward, results_of, through
@@ -12,7 +13,6 @@ from openai_proxy.cost.keep_budget import KeepBudget, charged_usd
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import TokenKinds, Usage
 
 MIDNIGHT = 1_795_305_600.0
@@ -45,8 +45,8 @@ class BudgetedKeys:
         **changes,
     ):
         """Start a request; return (exchange, what came of it)."""
-        exchange = Exchange(
-            0.0, at, method.decode(), "/v1/x", credential_id=key, model=model, endpoint=endpoint
+        exchange = fakes.exchange(
+            timestamp=at, method=method.decode(), credential_id=key, model=model, endpoint=endpoint
         )
         document = {"model": model} | ({"max_tokens": max_tokens} if max_tokens else {})
         request = ProxyRequest(method, b"/x", [], b"{}", exchange, document=document).evolve(**changes)
@@ -204,7 +204,7 @@ def test_a_call_that_outlives_its_client_is_settled_when_it_ends():
 )
 def test_every_end_has_its_charge(fields, outcome, charged):
     """Known costs, errors, answers that never came."""
-    exchange = Exchange(0.0, 0.0, "POST", "/x", **{"attempts": 1, **fields})
+    exchange = fakes.exchange(path="/x", **{"attempts": 1, **fields})
     exchange.end(outcome, 1.0)
     assert charged_usd(exchange, 2.0) == charged
 
@@ -243,7 +243,7 @@ def left_to(keys, heirs_key):
     """Let alice's request, which reserved 5 of her 10 dollars, be left to an exchange of `heirs_key`."""
     exchange, _ = keys.ask(max_tokens=5)
     keys.forward.calls[-1].callback("response")
-    heir = Exchange(0.0, MIDNIGHT - 60, "POST", "/v1/x", credential_id=heirs_key, model="m", status=200)
+    heir = fakes.exchange(timestamp=MIDNIGHT - 60, credential_id=heirs_key, model="m", status=200)
     exchange.on_end(lambda ended: ended.leave_to(heir))
     exchange._on_end = exchange._on_end[::-1]  # the cache stands outside, and registers first
     exchange.end(Outcome.CLIENT_GONE, 1.0)
@@ -266,7 +266,7 @@ def test_a_shared_call_that_outlives_its_leaders_record_is_charged_to_whoever_is
     """The observers are done with the one who left long before the upstream answers."""
     keys = BudgetedKeys(alice=10.0, bob=10.0)
     exchange, _ = keys.ask(max_tokens=5)
-    heir = Exchange(0.0, MIDNIGHT - 60, "POST", "/v1/x", credential_id="bob", model="m", status=200)
+    heir = fakes.exchange(timestamp=MIDNIGHT - 60, credential_id="bob", model="m", status=200)
     exchange.on_end(lambda ended: ended.leave_to(heir))
     exchange.end(Outcome.CLIENT_GONE, 1.0)
     exchange.let_go()

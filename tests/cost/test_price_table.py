@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+import fakes
 import pytest
 from attrs import frozen
 from genai_prices import Usage as ListUsage
@@ -19,7 +20,6 @@ from twisted.internet.testing import MemoryReactorClock
 from openai_proxy.cost.build import build_spending
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.usage.answer_labels import note_document
 from openai_proxy.policies.usage.objects import usage_of_document
 from openai_proxy.settings import load_settings
@@ -539,7 +539,7 @@ def settled(row: Row, directory: Any) -> float | None:
     assert pricing is not None
     answer = {"id": "1", "model": row.answered or row.model, "service_tier": row.tier, "usage": row.usage}
     body = json.dumps({name: value for name, value in answer.items() if value is not None}).encode()
-    exchange = Exchange(0.0, MOMENT.timestamp(), "POST", "/v1/x", model=row.model, upstream="default")
+    exchange = fakes.exchange(timestamp=MOMENT.timestamp(), model=row.model, upstream="default")
     exchange.usage = usage_of_document(body)
 
     def note(tier: str | None, model: str | None) -> None:

@@ -1,12 +1,12 @@
 """Which price holds for an exchange."""
 
+import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import KEPT_S, Pricing
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 
@@ -35,7 +35,7 @@ class Lists:
 
 
 def settled(pricing, **fields):
-    exchange = Exchange(0.0, fields.pop("timestamp", 0.0), "POST", "/x", upstream="default", **fields)
+    exchange = fakes.exchange(timestamp=fields.pop("timestamp", 0.0), path="/x", upstream="default", **fields)
     pricing.settle(exchange)
     return exchange.cost_usd
 
@@ -154,8 +154,7 @@ def test_a_model_without_a_price_is_warned_of_once():
     assert len(warned) == 200
     assert (pricing.is_priced("priced", None, 0.0), pricing.is_priced("house", None, 0.0)) == (True, False)
     lacking = [
-        pricing.lacks_price(Exchange(0.0, 0.0, "POST", "/x", model=model))
-        for model in ("priced", "house", None)
+        pricing.lacks_price(fakes.exchange(path="/x", model=model)) for model in ("priced", "house", None)
     ]
     assert lacking == [False, True, True]
 

@@ -1,5 +1,6 @@
 """Models without a price are not free for those whose money is counted."""
 
+import fakes
 import pytest
 from cost.budgeted import NOON, ledger
 from fakes import Forward, outcome_of, through
@@ -8,12 +9,11 @@ from openai_proxy.cost.budget import Account, Budget
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange
 
 
 def asked(stage, key="alice", model="house", method=b"POST", endpoint="chat/completions"):
     """Return what came of a request: the answer or the error."""
-    exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id=key, endpoint=endpoint)
+    exchange = fakes.exchange(timestamp=NOON, credential_id=key, endpoint=endpoint)
     document = None if model is None else {"model": model}
     request = ProxyRequest(method, b"/chat/completions", [], b"{}", exchange, document=document)
     return outcome_of(through(stage, request, Forward("answer")))

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import fakes
 import pytest
 from cost.budgeted import NOON, balance_of, ledger, pricing
 from fakes import JSON, Answer, Forward, HeldForward, outcome_of, response, result_of, through
@@ -16,7 +17,6 @@ from openai_proxy.cost.pending_calls import MemoryCalls
 from openai_proxy.cost.settle_batches import SettleBatches
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
 from openai_proxy.policies.chains import compose
 
@@ -50,7 +50,7 @@ class Batches:
 
     def start(self, forward, method="GET", endpoint="batches/{id}", key="alice", known=None):
         """Return the exchange of a request, and a Deferred of its response."""
-        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id=key)
+        exchange = fakes.exchange(timestamp=NOON, method=method, credential_id=key)
         request = ProxyRequest(
             method.encode(), b"/x", [], None, exchange, endpoint=endpoint, batch_input=known
         )

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import fakes
 import pytest
 from cost.budgeted import NOON, balance_of, ledger, pricing
 from cost.sync_file import SyncFile
@@ -19,7 +20,6 @@ from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.chains import compose
 
 USAGE = {"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}
@@ -45,7 +45,7 @@ class BackgroundCalls:
 
     def ask(self, say, method="GET", endpoint="responses/{id}", target=b"/responses/resp_1", **how):
         document = how.get("document")
-        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id="alice", endpoint=endpoint)
+        exchange = fakes.exchange(timestamp=NOON, method=method, credential_id="alice", endpoint=endpoint)
         exchange.model = None if document is None else document["model"]
         body = None if document is None else json.dumps(document).encode()
         request = ProxyRequest(method.encode(), target, [], body, exchange, document=document)

@@ -1,5 +1,6 @@
 """Totals by tag and by end user."""
 
+import fakes
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
@@ -7,7 +8,6 @@ from openai_proxy.cost import tag_totals
 from openai_proxy.cost.report import usage_document
 from openai_proxy.cost.tag_totals import TagTotals
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 
 DAY = "2027-01-15"
@@ -15,7 +15,7 @@ NOW = 1_800_000_000.0
 
 
 def ended(tags=(("team", "red"),), user=None, outcome=Outcome.COMPLETE, cost_usd=0.5):
-    exchange = Exchange(0.0, NOW, "POST", "/v1/x", endpoint="chat/completions", tags=tags, end_user=user)
+    exchange = fakes.exchange(timestamp=NOW, endpoint="chat/completions", tags=tags, end_user=user)
     exchange.usage, exchange.cost_usd, exchange.status, exchange.outcome = (
         Usage(10, 5),
         cost_usd,

@@ -1,5 +1,6 @@
 """Totals by key, model and day, in memory and in a file."""
 
+import fakes
 import pytest
 from cost.budgeted import NOON
 from cost.sync_file import SyncFile
@@ -9,7 +10,6 @@ from openai_proxy.cost import day_rows as module
 from openai_proxy.cost.day_rows import WRITE_AFTER_S, Totals
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 
 """2026-11-21T12:00:00Z."""
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 def count(totals, outcome=Outcome.COMPLETE, timestamp=NOON, **fields):
     fields = {"key": "alice", "model": "gpt-4o", "endpoint": "chat/completions", **fields}
-    exchange = Exchange(0.0, timestamp, "POST", "/x", **{"status": 200, **fields})
+    exchange = fakes.exchange(timestamp=timestamp, path="/x", **{"status": 200, **fields})
     exchange.end(outcome, 1.0)
     totals({"exchange": exchange})
 

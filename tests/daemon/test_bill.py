@@ -1,5 +1,6 @@
 """The bill of `openai-proxy run -- COMMAND`."""
 
+import fakes
 import pytest
 
 from openai_proxy.daemon.bill import Bill
@@ -10,7 +11,7 @@ from openai_proxy.exchange.usage import Usage
 
 def exchange(outcome=Outcome.COMPLETE, **fields):
     """Return an ended exchange with the API."""
-    made = Exchange(0.0, 0.0, "POST", "/v1/chat/completions", endpoint="chat/completions", **fields)
+    made = fakes.exchange(path="/v1/chat/completions", endpoint="chat/completions", **fields)
     made.end(outcome, 1.0)
     return made
 

@@ -1,5 +1,6 @@
 """The report for the holder of a key."""
 
+import fakes
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -10,7 +11,6 @@ from openai_proxy.daemon.key_store.owner import KeyReport
 from openai_proxy.exchange.access_errors import AddressNotAllowed, ExpiredKey, InvalidKey, MissingCredentials
 from openai_proxy.exchange.errors import RequestLimitReached
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.authenticate.build import make_keyring
 from openai_proxy.policies.limits.embedded import EmbeddedStore
@@ -66,8 +66,8 @@ class World:
         return result
 
     def use(self, key, days_ago=0, model="gpt-5"):
-        ended = Exchange(
-            0.0, NOW - days_ago * 86400, "POST", "/v1/x", endpoint="chat/completions", key=key, model=model
+        ended = fakes.exchange(
+            timestamp=NOW - days_ago * 86400, endpoint="chat/completions", key=key, model=model
         )
         ended.usage, ended.cost_usd, ended.status, ended.outcome = Usage(10, 5), 0.25, 200, Outcome.COMPLETE
         self.totals({"exchange": ended})

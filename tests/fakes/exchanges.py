@@ -17,8 +17,12 @@ UPGRADE = (
 
 
 def exchange(**fields):
-    """Return a running exchange that started at 0."""
-    return Exchange(started=0.0, timestamp=0.0, **{"method": "POST", "path": "/v1/x", **fields})
+    """Return a running exchange with these fields; it started at 0."""
+    begun = {"started": 0.0, "timestamp": 0.0, "method": "POST", "path": "/v1/x"}
+    made = Exchange(**{name: fields.pop(name, value) for name, value in begun.items()})
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
 
 
 def response(body, *headers, status=200, reason=b"OK"):

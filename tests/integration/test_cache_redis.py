@@ -2,6 +2,7 @@
 
 import time
 
+import fakes
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
@@ -11,7 +12,6 @@ from world.services import PATIENT_S
 from world.waiting import PATIENCE_S, until
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.net.redis_client import RedisClient
 from openai_proxy.net.redis_url import parse_redis_url
 from openai_proxy.policies.cache.bodies import replay_body
@@ -41,10 +41,9 @@ class Daemon:
 
     async def ask(self, text, answer=b"answer"):
         """Return (what the cache did, status, body)."""
-        exchange = Exchange(
+        exchange = fakes.exchange(
             started=time.monotonic(),
             timestamp=time.time(),
-            method="POST",
             path="/v1/embeddings",
             endpoint="embeddings",
             credential_id="tenant",

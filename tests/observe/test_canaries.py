@@ -1,9 +1,9 @@
 """Secrets in every place that a stranger can fill: none is ever written."""
 
+import fakes
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
@@ -24,10 +24,9 @@ def test_no_canary_is_written():
     """Neither headers nor path nor model bring a key into any output; an echo in a body neither."""
     names = [name.encode() for line in NAMES for name in line.split()]
     rest = iter(CANARIES)
-    exchange = Exchange(
+    exchange = fakes.exchange(
         started=1.0,
         timestamp=1700000000.0,
-        method="POST",
         path=f"/v1/files/{next(rest)}?api_key={next(rest)}&x={next(rest)}",
         model=next(rest),
     )

@@ -1,11 +1,11 @@
 """What the otel observer exports about an exchange."""
 
+import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
@@ -22,7 +22,9 @@ def observing(url="http://10.0.0.1:8000/v1"):
 
 def ended(outcome=Outcome.COMPLETE, **fields):
     given = {"endpoint": "chat/completions", "model": "gpt-4o", "status": 200, "upstream": "default"}
-    exchange = Exchange(10.0, 1700000000.0, "POST", "/v1/chat/completions", **{**given, **fields})
+    exchange = fakes.exchange(
+        started=10.0, timestamp=1700000000.0, path="/v1/chat/completions", **{**given, **fields}
+    )
     exchange.end(outcome, 12.5)
     return exchange
 
@@ -54,7 +56,9 @@ def test_names(fields, name):
 
 def test_an_unknown_method_is_called_http():
     """As the conventions for HTTP spans have it: strangers choose no names."""
-    exchange = Exchange(10.0, 1700000000.0, "BREW", "/v1/models", endpoint="models", status=405)
+    exchange = fakes.exchange(
+        started=10.0, timestamp=1700000000.0, method="BREW", path="/v1/models", endpoint="models", status=405
+    )
     exchange.end(Outcome.REJECTED, 10.5)
     observation = observing().observe(exchange)
     assert observation.name == "HTTP /models"

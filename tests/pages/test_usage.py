@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 import pytest
 from cost.budgeted import NOON
 from cost.sync_file import SyncFile
@@ -14,7 +15,6 @@ from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.page_errors import InvalidValue
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
 
@@ -23,7 +23,9 @@ from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
 def report():
     totals = UsageTotals(Clock())
     for day in range(3):
-        exchange = Exchange(0.0, NOON + day * 86_400, "POST", "/x", key="alice", model="m", endpoint="chat")
+        exchange = fakes.exchange(
+            timestamp=NOON + day * 86_400, path="/x", key="alice", model="m", endpoint="chat"
+        )
         exchange.usage, exchange.cost_usd = Usage(1, 1), 0.5
         exchange.end(Outcome.COMPLETE, 1.0)
         totals({"exchange": exchange})

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 
+import fakes
 import pytest
 from observe.exchange_log.descriptors import open_files
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
@@ -39,9 +39,7 @@ KEYS = [
 
 
 def exchange(model="gpt-4o-mini", key=None, body=b'{"answer":1}', **fields):
-    made = Exchange(
-        started=1.0, timestamp=1700000000.0, method="POST", path="/v1/chat/completions", model=model
-    )
+    made = fakes.exchange(started=1.0, timestamp=1700000000.0, path="/v1/chat/completions", model=model)
     made.key = key
     made.status = 200
     made.attempts = 1

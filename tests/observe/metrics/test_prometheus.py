@@ -1,11 +1,11 @@
 """The metrics page counts what the clients saw."""
 
+import fakes
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.budgets import BudgetReading
@@ -15,7 +15,7 @@ from openai_proxy.observe.metrics.tallies import FOLD_AT
 
 
 def ended(outcome=Outcome.COMPLETE, model="gpt-4o", **fields):
-    exchange = Exchange(started=10.0, timestamp=1700000000.0, method="POST", path="/v1/x", model=model)
+    exchange = fakes.exchange(started=10.0, timestamp=1700000000.0, model=model)
     exchange.endpoint = "chat/completions"
     for name, value in fields.items():
         setattr(exchange, name, value)

@@ -1,9 +1,9 @@
 """Reading /metrics in a loop takes little of the daemon's time, whoever does it."""
 
+import fakes
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
 from openai_proxy.observe.metrics.prometheus import MOST_SERIES, PrometheusObserver
@@ -68,7 +68,7 @@ def counted(exchanges):
 
 
 def exchange(endpoint, status, outcome=Outcome.COMPLETE, model=None):
-    made = Exchange(0.0, 0.0, "GET", "/", endpoint=endpoint, status=status, model=model)
+    made = fakes.exchange(method="GET", path="/", endpoint=endpoint, status=status, model=model)
     made.outcome = outcome
     return made
 

@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 from fakes import Body
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -10,7 +11,6 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.cache.cache import Cache
 from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.request_memo import Answered
@@ -115,10 +115,9 @@ class CachedUpstream:
     def ask(self, body=None, *headers, tenant="t", credential=b"sk", endpoint="embeddings", method=b"POST"):
         document = {"model": "m", "input": "x"} if body is None else body
         now = self.clock.seconds()
-        exchange = Exchange(
+        exchange = fakes.exchange(
             started=now,
             timestamp=1000.0 + now,
-            method="POST",
             path="/v1/" + endpoint,
             endpoint=endpoint,
             credential_id=tenant,

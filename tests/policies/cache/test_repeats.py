@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 
+import fakes
 import pytest
 from fakes import Body, result_of, through
 from hypothesis import given
@@ -11,7 +12,6 @@ from taken import Taken
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.cache.entry import CacheEntry
 from openai_proxy.policies.cache.hits import answer_with
@@ -61,7 +61,13 @@ class Repeats:
         sent = lines + b"Content-Length: %d\r\n" % len(body or b"")
         headers = [tuple(line.split(b": ")) for line in sent.split(b"\r\n")[:-1]]
         now = self.clock.seconds()
-        exchange = Exchange(now, 1000.0 + now, method.decode(), "/v1/embeddings", endpoint="embeddings")
+        exchange = fakes.exchange(
+            started=now,
+            timestamp=1000.0 + now,
+            method=method.decode(),
+            path="/v1/embeddings",
+            endpoint="embeddings",
+        )
         exchange.credential_id = fields.pop("tenant", "t")
         request = ProxyRequest(
             method,

@@ -2,13 +2,13 @@
 
 import json
 
+import fakes
 import pytest
 from fakes import refusal
 
 from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.errors import InvalidJSON, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.policies.fences.allow_models import AllowModels
 from openai_proxy.policies.fences.named_models import models_in
@@ -31,7 +31,7 @@ def admitted(
         body = json.dumps(document).encode()
     document, odd_names = outline(json.loads(body)) if document is not None else (None, False)
     path = map_target(b"/v1" + target)
-    exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", key=key)
+    exchange = fakes.exchange(key=key)
     request = ProxyRequest(
         method=method or (b"POST" if body else b"GET"),
         target=target,
@@ -62,7 +62,7 @@ def test_a_body_that_takes_seconds_to_look_at_is_refused(body):
     """A million members called `model` stopped the daemon for seven seconds."""
     path = map_target(b"/v1/responses")
     request = ProxyRequest(
-        b"POST", b"/responses", [], body, Exchange(started=0.0, timestamp=0.0, method="POST", path="/x", key="listed"),
+        b"POST", b"/responses", [], body, fakes.exchange(path="/x", key="listed"),
         document=outline(json.loads(body))[0], endpoint=path.named,
     )  # fmt: skip
     assert isinstance(refusal(AllowModels(KEYRING), request), InvalidJSON)

@@ -1,5 +1,6 @@
 """The limits of a key as its client meets them."""
 
+import fakes
 import pytest
 from fakes import HeldForward, outcome_of, refusal, results_of, through
 from twisted.internet.defer import Deferred
@@ -34,7 +35,7 @@ class LimitedKeys:
 
     def ask(self, key="k", body=b"{}", document=None):
         """Start a request; return (exchange, deferred of its response)."""
-        exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", credential_id=key)
+        exchange = fakes.exchange(credential_id=key)
         exchange.model = (document or {}).get("model")
         request = ProxyRequest(
             method=b"POST", target=b"/x", headers=[], body=body, exchange=exchange, document=document
@@ -106,7 +107,7 @@ EXPECTS = [(b"expect", b"100-continue")]
 
 def looked_ahead(limited, headers=EXPECTS, **fields):
     """Return the error of a look at the limits before the body is read; None if it goes on."""
-    exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", credential_id="k")
+    exchange = fakes.exchange(credential_id="k")
     fields = {"body": Arriving(), "buffered": True, **fields}
     request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, exchange=exchange, **fields)
     return refusal(limited.stage.look_ahead, request)
@@ -325,7 +326,7 @@ def test_a_turn_that_ends_while_its_group_is_asked_frees_what_the_key_has():
         return decide(key, limits, cost) if len(asked) == 1 else await Deferred()
 
     limited.store.admit = admit
-    exchange = Exchange(started=0.0, timestamp=0.0, method="WS", path="/v1/x", credential_id="a")
+    exchange = fakes.exchange(method="WS", credential_id="a")
     request = ProxyRequest(method=b"POST", target=b"/x", headers=[], body=b"{}", exchange=exchange)
     turn = Deferred.fromCoroutine(limited.stage.count(request, None))
     assert decide("a", Limits(None, None, 0), 0.0).levels.running == 1

@@ -3,13 +3,13 @@
 import json
 from random import Random
 
+import fakes
 from fakes import Answer, Reader, outcome_of
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.routing.affinity import Affinity
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.route import Route
@@ -106,7 +106,7 @@ class Machine:
 
     def start(self, document=None, method=b"POST", target=b"/responses", endpoint="responses", **more):
         stream = bool((document or {}).get("stream"))
-        self.exchange = Exchange(0.0, 0.0, "POST", "/v1/x", endpoint=endpoint, streaming=stream)
+        self.exchange = fakes.exchange(endpoint=endpoint, streaming=stream)
         body = json.dumps(document).encode() if document is not None else None
         kept = None if body is None else outline(read_request(body).document)[0]
         request = ProxyRequest(

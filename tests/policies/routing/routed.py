@@ -2,12 +2,12 @@
 
 import json
 
+import fakes
 from fakes import Answer, Body, outcome_of
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.route import Route
@@ -89,9 +89,7 @@ class Routed:
         streaming=False,
         **fields,
     ):
-        self.exchange = exchange or Exchange(
-            started=0.0, timestamp=0.0, method="POST", path="/v1/x", endpoint=endpoint, streaming=streaming
-        )
+        self.exchange = exchange or fakes.exchange(endpoint=endpoint, streaming=streaming)
         if document is not None:
             body = json.dumps(document).encode()
         request = ProxyRequest(

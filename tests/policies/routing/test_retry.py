@@ -2,6 +2,7 @@
 
 import gzip
 
+import fakes
 import pytest
 from fakes import read
 from twisted.internet.defer import CancelledError, Deferred
@@ -10,7 +11,6 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.policies.routing.retry import Retry
 
@@ -98,7 +98,7 @@ class Run:
             wall_clock=self.clock.seconds,
             jitter=lambda: jitter,
         )
-        self.exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", endpoint=endpoint)
+        self.exchange = fakes.exchange(endpoint=endpoint)
         self.exchange.retry_reasons.extend(reasons)
         request = ProxyRequest(
             method=method,

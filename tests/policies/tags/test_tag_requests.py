@@ -1,16 +1,16 @@
 """Tags from headers, fixed tags of keys, and end users."""
 
+import fakes
 import pytest
 
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.tags.rules import LONGEST_VALUE, OTHER, TagValues, end_user_name, tag_value
 from openai_proxy.policies.tags.tag_requests import NameEndUser, TagRequests
 
 
 def through(stage, headers=(), key="alice", document=None):
     """Return the exchange, and the headers that go on."""
-    exchange = Exchange(0.0, 0.0, "POST", "/v1/x", credential_id=key)
+    exchange = fakes.exchange(credential_id=key)
     request = ProxyRequest(b"POST", b"/x", list(headers), None, exchange, document=document)
     seen = []
     stage(request, lambda request: seen.append(request.headers))

@@ -2,6 +2,7 @@
 
 import json
 
+import fakes
 import pytest
 from fakes import Body, Forward, Whole, result_of, through
 from twisted.internet.defer import Deferred
@@ -9,7 +10,6 @@ from twisted.internet.defer import Deferred
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.think.splitter import ThinkRule
 from openai_proxy.policies.think.strip_think import StripThink
 
@@ -21,7 +21,7 @@ WANTED = b'{"choices":[{"message":{"content":"y"}}]}'
 
 
 def make_request(method=b"POST", endpoint="chat/completions", model="m", headers=()):
-    exchange = Exchange(0.0, 0.0, method.decode(), "/v1/" + endpoint, endpoint=endpoint, model=model)
+    exchange = fakes.exchange(method=method.decode(), path="/v1/" + endpoint, endpoint=endpoint, model=model)
     return ProxyRequest(
         method=method,
         target=b"/" + endpoint.encode(),

@@ -5,6 +5,7 @@ import json
 import zlib
 
 import brotli
+import fakes
 import pytest
 from fakes import Reader
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,7 +14,6 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.usage.read_usage import FORGET_AFTER_S, ReadUsage
 from openai_proxy.wire.documents import maybe_object
@@ -69,7 +69,7 @@ class Upstream:
 
 
 def make_request(body=BODY, endpoint="chat/completions", headers=(), method=b"POST"):
-    exchange = Exchange(0.0, 0.0, "POST", "/v1/" + endpoint, endpoint=endpoint)
+    exchange = fakes.exchange(path="/v1/" + endpoint, endpoint=endpoint)
     return ProxyRequest(
         method=method,
         target=b"/" + endpoint.encode(),
