@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
-from attrs import frozen
+from attrs import define
 
-from ...wire.body_headers import is_event_stream
+from ...wire.body_headers import EVENT_STREAM
 from ...wire.codings import maybe_decoded
 from ...wire.event_data import event_data
 from ...wire.key_like import KEY_LIKE
@@ -28,9 +28,9 @@ _MAX_DIGITS = 4000
 _DONE = b"[DONE]"
 
 
-@frozen(eq=False)
+@define(eq=False)
 class KeptBody:
-    """What is known of a body when its exchange has ended."""
+    """What is known of a body when its exchange has ended. Never mutated (not frozen: that takes longer to make)."""
 
     head: bytes
     """Its first bytes, as they were on the wire."""
@@ -56,10 +56,10 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) ->
             return _opaque(body, body.head[:limit_bytes], whole, secrets)
         head, all_of_it = decoded
         whole = all_of_it and body.total_bytes <= len(body.head)
-    kind = body.media_type
-    if is_event_stream(kind) or (_may_be_stream(kind) and begins_stream(head)):
+    kind, begins_json = body.media_type, head[:1] in (b"{", b"[")
+    if kind == EVENT_STREAM or (not begins_json and _may_be_stream(kind) and begins_stream(head)):
         return shown_stream(head, whole, body.total_bytes)
-    if whole and (not kind or b"json" in kind or head[:1] in b"{["):
+    if whole and (begins_json or not kind or b"json" in kind):
         try:
             return without_credentials(parsed(head))
         except ValueError:

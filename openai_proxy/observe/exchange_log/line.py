@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import orjson
 
-from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
-from ...wire.body_headers import is_event_stream, media_type_and_coding
+from ...wire.body_headers import EVENT_STREAM, media_type_and_coding
 from ...wire.request_json import opened
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
 from ..lines.record import bare_path, iso_time, seconds, usage_record, who
 from ..redaction import REDACTED, scrubbed
-from .bodies import KeptBody, parsed, shown_body, shown_stream
+from .bodies import KeptBody, shown_body
 from .capture import BodyCapture, Capture
 from .credentials import credentials
 from .raw import raw_response
-from .secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
+from .secret_members import is_laborious, shows_no_credentials, without_texts
 from .shown_headers import shown_headers
 
 NO_MODEL = "none"
@@ -34,6 +33,7 @@ NO_MODEL = "none"
 TypeAndCoding: TypeAlias = tuple[bytes, bytes]
 """Media type and content coding of a body, as `media_type_and_coding` reads them."""
 
+_UNKNOWN: TypeAndCoding = b"", b""
 _LARGE_BYTES = 64 * 1024
 
 
@@ -52,17 +52,16 @@ def exchange_line(
     headers, bodies. What we say ourselves is never touched. `raw=True` adds
     what is needed to replay it: the target, and the response as it came.
     """
-    asked = media_type_and_coding(exchange.request_headers or ())
+    copied = bodies and _may_be_copied(exchange, limit_bytes)
+    asked = media_type_and_coding(exchange.request_headers or ()) if bodies and not copied else _UNKNOWN
     answered = media_type_and_coding(exchange.response_headers or ())
     hidden = (*secrets, *credentials(exchange.request_headers))
     request = response = None
     if bodies:
-        request = _request_body(exchange, asked, limit_bytes, hidden)
-        capture = exchange.capture
-        if isinstance(capture, Capture):
-            response = _captured(capture.response, answered, limit_bytes, hidden)
-    is_stream = exchange.streaming or is_event_stream(answered[0])
-    record = _record(exchange, request, response, is_stream, secrets)
+        request = _copied(exchange) if copied else _request_body(exchange, asked, limit_bytes, hidden)
+        if isinstance(exchange.capture, Capture):
+            response = shown_body(_kept(exchange.capture.response, answered), limit_bytes, hidden)
+    record = _record(exchange, request, response, answered[0] == EVENT_STREAM, secrets)
     if raw:
         record["request"]["target"] = _shown_target(exchange.target)
         if bodies and isinstance(exchange.capture, Capture):
@@ -78,27 +77,31 @@ def _record(
     exchange: Exchange, request: Any, response: Any, is_stream: bool, secrets: Sequence[str]
 ) -> dict[str, Any]:
     """Return what a line says of an exchange; `request` and `response` stand for the bodies."""
+    asked, answered = shown_headers(exchange.request_headers), shown_headers(exchange.response_headers)
     model, outcome = exchange.model, exchange.outcome
+    if model:
+        model = _shown_model(model, secrets)
+    id, duration_s, first_byte_s = exchange.id, exchange.duration_s, exchange.first_byte_s
     record: dict[str, Any] = {
-        "timestamp": _timestamp(exchange.timestamp),
+        "timestamp": iso_time(exchange.timestamp),
         "request": {
             "method": exchange.method,
-            "path": _shown_path(exchange.path),
-            "headers": shown_headers(exchange.request_headers),
+            "path": scrubbed(bare_path(exchange.path)),
+            "headers": asked,
             "body": request,
         },
         "response": {
             "status_code": exchange.status,
-            "headers": shown_headers(exchange.response_headers),
+            "headers": answered,
             "body": response,
-            "streaming": is_stream,
+            "streaming": is_stream or exchange.streaming,
         },
-        "id": exchange.id,
+        "id": id,
         "key": exchange.key,
-        "model": _shown_model(model, secrets) if model else NO_MODEL,
+        "model": model or NO_MODEL,
         "outcome": outcome.value if outcome else None,
-        "duration_s": seconds(exchange.duration_s),
-        "first_byte_s": seconds(exchange.first_byte_s),
+        "duration_s": seconds(duration_s),
+        "first_byte_s": seconds(first_byte_s),
         "usage": usage_record(exchange.usage),
         "cost_usd": exchange.cost_usd,
         "attempts": exchange.attempts,
@@ -146,78 +149,47 @@ def _shown_model(model: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def _timestamp(timestamp: float) -> str:
-    """Return what `iso_time` does, from memory what changes once a second."""
-    whole = int(timestamp)
-    microseconds = round((timestamp - whole) * 1e6)
-    if microseconds == 1_000_000:
-        return iso_time(timestamp)
-    return f"{_second(whole)}{microseconds // 1000:03d}Z"
-
-
-@short_memo(16, size=lambda _: 0)
-def _second(timestamp: int) -> str:
-    return iso_time(timestamp).removesuffix("000Z")
-
-
-def _shown_path(path: str) -> str:
-    return scrubbed(bare_path(path))
-
-
 def _shown_target(target: bytes) -> str:
     return scrubbed(target.decode("latin-1"))
 
 
-def _request_body(exchange: Exchange, kind: TypeAndCoding, limit_bytes: int, hidden: Sequence[str]) -> Any:
-    data = exchange.request_body
-    if data is not None:
-        if len(data) > _LARGE_BYTES and is_laborious(data):
-            limit_bytes = min(limit_bytes, len(data) - 1)
-        elif exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
-            document = orjson.loads(data)
-            return (
-                RawJSON(data) if shows_no_credentials(document, data) else document
-            )  # each number as it was sent
-        return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), kind, limit_bytes, hidden)
-    capture = exchange.capture
-    if isinstance(capture, Capture) and capture.request.total_bytes:
-        return _captured(capture.request, kind, limit_bytes, hidden)
-    return _shown(b"", exchange.request_bytes, lambda: None, kind, limit_bytes, hidden)
-
-
-def _may_be_copied(body: bytes) -> bool:
-    """Whether a JSON object is fit for a line: on one line, not too deep, and without escapes of plain characters.
+def _may_be_copied(exchange: Exchange, limit_bytes: int) -> bool:
+    """Whether the request's body is fit for a line: an object on one line, not too deep, without escapes of plain characters.
 
     Such an escape could hide a secret.
     """
+    body = exchange.request_body
     return (
-        b"\n" not in body
+        body is not None
+        and exchange.request_is_ordinary
+        and len(body) <= limit_bytes
+        and b"\n" not in body
         and b"\r" not in body
         and (b"\\" not in body or not (b"\\u" in body or b"\\/" in body))
+        and not (len(body) > _LARGE_BYTES and is_laborious(body))
         and opened(body) <= MAX_DEPTH
     )
 
 
-def _captured(capture: BodyCapture, kind: TypeAndCoding, limit_bytes: int, hidden: Sequence[str]) -> Any:
-    return _shown(capture.body(), capture.total_bytes, capture.sha256, kind, limit_bytes, hidden)
+def _copied(exchange: Exchange) -> Any:
+    """Return a body that may be copied: as it was sent, each number too, unless it holds a credential."""
+    body: Any = exchange.request_body
+    document = orjson.loads(body)
+    return RawJSON(body) if shows_no_credentials(document, body) else document
 
 
-def _shown(
-    head: bytes,
-    total_bytes: int,
-    sha256: Callable[[], str | None],
-    kind: TypeAndCoding,
-    limit_bytes: int,
-    hidden: Sequence[str],
-) -> Any:
-    media_type, coding = kind
-    whole = total_bytes == len(head) <= limit_bytes
-    if whole and head and not coding:  # nearly every body; `shown_body` would find the same
-        if is_event_stream(media_type):
-            return shown_stream(head, True, total_bytes)
-        if head[:1] == b"{":
-            try:
-                return without_credentials(parsed(head))
-            except ValueError:
-                pass
-    return shown_body(KeptBody(head, total_bytes, sha256, media_type, coding), limit_bytes, hidden)
+def _request_body(exchange: Exchange, kind: TypeAndCoding, limit_bytes: int, hidden: Sequence[str]) -> Any:
+    data, capture = exchange.request_body, exchange.capture
+    if data is not None:
+        body = KeptBody(data, len(data), lambda: hashlib.sha256(data).hexdigest(), *kind)
+        if len(data) > _LARGE_BYTES and is_laborious(data):
+            limit_bytes = min(limit_bytes, len(data) - 1)
+    elif isinstance(capture, Capture) and capture.request.total_bytes:
+        body = _kept(capture.request, kind)
+    else:
+        body = KeptBody(b"", exchange.request_bytes, lambda: None, *kind)
+    return shown_body(body, limit_bytes, hidden)
+
+
+def _kept(capture: BodyCapture, kind: TypeAndCoding) -> KeptBody:
+    return KeptBody(capture.body(), capture.total_bytes, capture.sha256, *kind)

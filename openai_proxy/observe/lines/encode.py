@@ -12,17 +12,16 @@ import math
 from typing import Any
 
 import orjson
+from attrs import define
 
 MAX_DEPTH = 200
 
 
+@define(eq=False)
 class RawJSON:
     """A JSON value as somebody wrote it, to be copied into a line: valid, on one line, of at most MAX_DEPTH levels."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: bytes) -> None:
-        self.text = text
+    text: bytes
 
 
 def json_line(record: dict[str, Any]) -> bytes:
