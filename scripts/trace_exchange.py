@@ -46,7 +46,7 @@ CONFIGURATIONS = {
         concurrent_requests = 10
     """,
 }
-"""What is traced: nothing turned on, and limits with the exchange log. No text observer, because its lines would be mixed with this script's."""
+"""The configurations that are traced: one without optional features, and one with limits and the exchange log. Neither has a text observer, whose lines would be mixed with this script's."""
 
 GROUND = ("exchange", "wire")
 """The lowest rooms: records and pure functions, which every room calls and which call no other."""
