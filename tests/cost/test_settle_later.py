@@ -7,7 +7,7 @@ import fakes
 import pytest
 from cost.budgeted import NOON, balance_of, ledger, pricing
 from cost.sync_file import SyncFile
-from fakes import Forward, Reader, result_of, through
+from fakes import Forward, delivered, result_of, through
 from twisted.internet.defer import CancelledError, Deferred
 
 from openai_proxy.cost.budget import Balance, Budget
@@ -55,8 +55,7 @@ class BackgroundCalls:
         response = result_of(through(compose([self.later, self.keep], Forward(given)), request))
         for each in response.filters:
             assert b"".join(each.feed(bytes([byte])) for byte in data) + each.finish() == data
-        reader = Reader()
-        response.body.deliverBody(reader)
+        reader = delivered(response.body)
         assert reader.data == data
         exchange.status = how.get("status", 200)
         exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)

@@ -4,26 +4,12 @@ import json
 
 import pytest
 from daemon.test_exchanger import build, surroundings
-from fakes import exchange, through
+from fakes import delivered, exchange, through
 
 from openai_proxy.daemon.upstream_report import upstream_report
 from openai_proxy.exchange.access_errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.settings import SettingsError, load_settings
-
-
-class Reader:
-    def __init__(self):
-        self.data = b""
-
-    def makeConnection(self, transport):
-        """Nothing is held up."""
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        """All is there."""
 
 
 def asked(exchanger, *headers, model="mock-echo"):
@@ -48,9 +34,7 @@ def asked(exchanger, *headers, model="mock-echo"):
         return None
     if not hasattr(ends[0], "status"):
         return type(ends[0].value)
-    reader = Reader()
-    ends[0].body.deliverBody(reader)
-    return ends[0].status, request.exchange.upstream, b'"hi"' in reader.data
+    return ends[0].status, request.exchange.upstream, b'"hi"' in delivered(ends[0].body).data
 
 
 def configured(tmp_path, toml, **environ):

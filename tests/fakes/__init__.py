@@ -3,7 +3,7 @@
 What serves one room only stands in the folder of its tests.
 """
 
-from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, Whole, incoming, read
+from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, Whole, delivered, incoming, read
 from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, parts
 from fakes.exchanges import (
     JSON,
@@ -45,6 +45,7 @@ __all__ = [
     "Uploads",
     "Whole",
     "chat_chunk",
+    "delivered",
     "exchange",
     "incoming",
     "outcome_of",

@@ -141,28 +141,44 @@ def incoming(*parts, length=None, complete=True):
 
 
 class Reader:
-    """What a client receives of a body: `data`, and why it ended: `reason`, and `end`, the class of that."""
+    """What a client receives of a body, and why it ended: `reason`, and `end`, the class of that.
 
-    def __init__(self):
-        self.data = b""
+    It pauses after every `window` chunks.
+    """
+
+    def __init__(self, window=None):
+        self.chunks = []
         self.end = self.reason = None
+        self.window = window
+
+    @property
+    def data(self):
+        return b"".join(self.chunks)
 
     def makeConnection(self, transport):
         self.transport = transport
 
     def dataReceived(self, data):
         assert self.end is None
-        self.data += data
+        self.chunks.append(data)
+        if self.window is not None and len(self.chunks) % self.window == 0:
+            self.transport.pauseProducing()
 
     def connectionLost(self, reason):
         assert self.end is None
         self.end, self.reason = reason.type, reason.value
 
 
+def delivered(body, window=None):
+    """Return the Reader that a body, or a response of treq's, is delivered to."""
+    reader = Reader(window)
+    body.deliverBody(reader)
+    return reader
+
+
 def read(response):
     """Return the whole body that a client receives of a ProxyResponse, after its filters."""
-    reader = Reader()
-    response.body.deliverBody(reader)
+    reader = delivered(response.body)
     assert reader.end is ResponseDone
     data = reader.data
     for each in response.filters:

@@ -1,12 +1,13 @@
 """The upstream agent in memory: what goes on the wire, what is made of the answers, what is kept."""
 
 import pytest
+from fakes import Reader, delivered
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from upstream.agent_world import OK, Reader, World, read
+from upstream.edge import OK, UpstreamEdge
 from zope.interface import implementer
 
 from openai_proxy.exchange.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
@@ -14,10 +15,10 @@ from openai_proxy.exchange.upstream_errors import UpstreamProtocolError, Upstrea
 
 def test_request_is_written_as_given():
     """Host comes first; nothing else is added, changed or encoded."""
-    world = World()
-    world.send(b"POST", b"/x%2Fy?a=b c", [(b"x-One", b"1"), (b"Content-Length", b"2")], data=b"{}")
-    assert world.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
-    assert world.accept().take() == (
+    edge = UpstreamEdge()
+    edge.send(b"POST", b"/x%2Fy?a=b c", [(b"x-One", b"1"), (b"Content-Length", b"2")], data=b"{}")
+    assert edge.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
+    assert edge.accept().take() == (
         b"POST /v1/x%2Fy?a=b c HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nx-One: 1\r\nContent-Length: 2\r\n\r\n{}"
     )
 
@@ -39,46 +40,46 @@ def test_request_is_written_as_given():
 )
 def test_response_is_the_same_in_any_pieces(raw, body, size):
     """Whole or byte by byte: status, lines in order and case, body."""
-    world = World()
-    results = world.send()
-    world.accept().say(*(raw[i : i + size] for i in range(0, len(raw), size)))
+    edge = UpstreamEdge()
+    results = edge.send()
+    edge.accept().say(*(raw[i : i + size] for i in range(0, len(raw), size)))
     (response,) = results
     assert (response.code, response.phrase) == (200, b"Fine")
     assert response.pairs[:2] == [(b"X-a", b"1"), (b"x-A", b"2")]
-    reader = read(response)
+    reader = delivered(response)
     assert (reader.data, reader.end) == (body, ResponseDone)
 
 
 def test_connection_is_used_again_by_the_same_credential_alone():
     """Two keys never share a connection."""
-    world = World()
-    first = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    first = edge.send()
+    server = edge.accept()
     server.say(OK)
-    read(first[0])
-    assert world.agent.open_connections == 1
+    delivered(first[0])
+    assert edge.agent.open_connections == 1
     server.take()
-    world.send()
-    assert world.connects == 1
+    edge.send()
+    assert edge.connects == 1
     assert server.take().startswith(b"GET /v1/models")
     server.say(OK)
-    world.send(credential=b"another")
-    assert world.connects == 2
+    edge.send(credential=b"another")
+    assert edge.connects == 2
 
 
 def test_last_idle_connection_is_taken_first():
     """The one that was used last is the one least likely to be closed."""
-    world = World()
+    edge = UpstreamEdge()
     answers = []
     for _ in range(2):
-        answers.append(world.send())
-        world.accept()
-    for server, results in zip(world.servers, answers, strict=True):
+        answers.append(edge.send())
+        edge.accept()
+    for server, results in zip(edge.servers, answers, strict=True):
         server.say(OK)
-        read(results[0])
+        delivered(results[0])
         server.take()
-    world.send()
-    assert (world.servers[0].take(), world.servers[1].take()[:3]) == (b"", b"GET")
+    edge.send()
+    assert (edge.servers[0].take(), edge.servers[1].take()[:3]) == (b"", b"GET")
 
 
 @pytest.mark.parametrize(
@@ -94,34 +95,34 @@ def test_last_idle_connection_is_taken_first():
 )
 def test_odd_connection_is_not_used_again(raw):
     """Anything unusual ends with the request that saw it."""
-    world = World()
-    results = world.send()
-    world.accept().say(raw)
+    edge = UpstreamEdge()
+    results = edge.send()
+    edge.accept().say(raw)
     assert results[0].code in (200, 204)
-    read(results[0])
-    world.send()
-    assert world.connects == 2
+    delivered(results[0])
+    edge.send()
+    assert edge.connects == 2
 
 
 def test_bytes_nobody_asked_for_end_the_connection():
     """An idle connection that speaks is cut."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(OK)
-    read(results[0])
+    delivered(results[0])
     server.say(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     assert server.transport.ended == "aborted"
 
 
 def test_idle_connections_do_not_stay_for_ever():
     """They are closed before the usual server closes them."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(OK)
-    read(results[0])
-    world.advance(60)
+    delivered(results[0])
+    edge.advance(60)
     assert server.transport.ended == "aborted"
 
 
@@ -139,9 +140,9 @@ def test_idle_connections_do_not_stay_for_ever():
 )
 def test_nonsense_is_a_protocol_error(raw):
     """And the connection is cut."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(raw)
     assert [type(result) for result in results] == [UpstreamProtocolError] or server.transport.ended
     server.lose(ConnectionLost)
@@ -151,23 +152,23 @@ def test_nonsense_is_a_protocol_error(raw):
 
 def test_refused_connection_was_not_sent():
     """Nothing went out, so it may be tried again elsewhere."""
-    world = World()
-    results = world.send()
-    world.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
-    world.advance(1)
+    edge = UpstreamEdge()
+    results = edge.send()
+    edge.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    edge.advance(1)
     assert (type(results[0]), results[0].sent) == (UpstreamUnreachable, "no")
 
 
 @pytest.mark.parametrize(("requests", "sent"), [(1, "yes"), (2, "stale")])
 def test_lost_connection_says_how_far_the_request_got(requests, sent):
     """A reused connection that dies at once was stale; a fresh one may have been acted on."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     if requests == 2:
         server.say(OK)
-        read(results[0])
-        results = world.send()
+        delivered(results[0])
+        results = edge.send()
     server.lose(ConnectionLost)
     assert (type(results[0]), results[0].sent) == (UpstreamUnreachable, sent)
 
@@ -183,11 +184,11 @@ def test_lost_connection_says_how_far_the_request_got(requests, sent):
 )
 def test_end_of_a_body_is_judged_by_its_framing(raw, error, whole):
     """Only a close-delimited body is whole at an orderly end, and at no other."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(raw)
-    reader = read(results[0])
+    reader = delivered(results[0])
     server.lose(error)
     assert (reader.data, reader.end is ResponseDone) == (b"abc", whole)
 
@@ -203,11 +204,11 @@ def test_end_of_a_body_is_judged_by_its_framing(raw, error, whole):
 )
 def test_too_much_besides_a_body_breaks_it(pieces):
     """What came of the body arrives, and no end of it; the connection brings no other answer."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces[0])
-    reader = read(results[0])
+    reader = delivered(results[0])
     for piece in pieces[1:]:
         if server.transport.ended is None:
             server.say(piece)
@@ -217,13 +218,13 @@ def test_too_much_besides_a_body_breaks_it(pieces):
 
 def test_cancelled_request_aborts():
     """Before the connection, and before the answer."""
-    world = World()
-    connecting = world.send()
-    world.last.cancel()
+    edge = UpstreamEdge()
+    connecting = edge.send()
+    edge.last.cancel()
     assert isinstance(connecting[0], CancelledError)
-    waiting = world.send()
-    server = world.accept()
-    world.last.cancel()
+    waiting = edge.send()
+    server = edge.accept()
+    edge.last.cancel()
     assert server.transport.ended == "aborted"
     server.lose(ConnectionLost)
     assert isinstance(waiting[0], CancelledError)
@@ -231,9 +232,9 @@ def test_cancelled_request_aborts():
 
 def test_discarded_body_aborts():
     """Nobody reads on only to throw away."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     results[0].discard()
     assert server.transport.ended == "aborted"
@@ -241,12 +242,12 @@ def test_discarded_body_aborts():
 
 def test_undelivered_body_is_not_read_on():
     """Until somebody takes it, the kernel keeps it; pauses reach the socket."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     assert server.transport.producerState == "paused"
-    read(results[0])
+    delivered(results[0])
     assert server.transport.producerState == "producing"
     results[0].body.pauseProducing()
     assert server.transport.producerState == "paused"
@@ -264,9 +265,9 @@ class Full(Reader):
 
 def test_reader_that_is_full_at_the_first_bytes_is_given_no_more():
     """A pause asked for during delivery lasts, also for a tunnel's first bytes."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
     reader = Full()
     results[0].deliverBody(reader)
@@ -276,12 +277,12 @@ def test_reader_that_is_full_at_the_first_bytes_is_given_no_more():
 @pytest.mark.parametrize("timeouts", [{"first_byte": 3.0}, {"total": 3.0}])
 def test_late_answer_is_a_timeout(timeouts):
     """The deadline cuts the connection."""
-    world = World(**timeouts)
-    results = world.send()
-    server = world.accept()
-    world.advance(2)
+    edge = UpstreamEdge(**timeouts)
+    results = edge.send()
+    server = edge.accept()
+    edge.advance(2)
     assert results == []
-    world.advance(2)
+    edge.advance(2)
     server.lose(ConnectionLost)
     assert [type(result) for result in results] == [UpstreamTimeout]
     assert server.transport.ended == "aborted"
@@ -289,24 +290,24 @@ def test_late_answer_is_a_timeout(timeouts):
 
 def test_late_connection_is_a_timeout_that_was_not_sent():
     """Connecting has a deadline of its own."""
-    world = World(connect=2.0)
-    results = world.send()
-    world.advance(3)
+    edge = UpstreamEdge(connect=2.0)
+    results = edge.send()
+    edge.advance(3)
     assert (type(results[0]), results[0].sent) == (UpstreamTimeout, "no")
 
 
 def test_silent_body_is_a_timeout():
     """Idle counts between two reads."""
-    world = World(idle=3.0)
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge(idle=3.0)
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
-    reader = read(results[0])
-    world.advance(2)
+    reader = delivered(results[0])
+    edge.advance(2)
     server.say(b"d")
-    world.advance(2)
+    edge.advance(2)
     assert server.transport.ended is None
-    world.advance(3)
+    edge.advance(3)
     server.lose(ConnectionLost)
     assert reader.end is UpstreamTimeout
 
@@ -336,12 +337,12 @@ class Upload:
 
 @pytest.fixture
 def uploading():
-    """Start a chunked upload: (world, server, upload, results)."""
-    world, upload = World(), Upload(UNKNOWN_LENGTH)
-    results = world.send(b"POST", pairs=[(b"Transfer-Encoding", b"chunked")], data=upload)
-    server = world.accept()
+    """Start a chunked upload: (edge, server, upload, results)."""
+    edge, upload = UpstreamEdge(), Upload(UNKNOWN_LENGTH)
+    results = edge.send(b"POST", pairs=[(b"Transfer-Encoding", b"chunked")], data=upload)
+    server = edge.accept()
     server.take()
-    return world, server, upload, results
+    return edge, server, upload, results
 
 
 def test_upload_is_framed_chunk_by_chunk(uploading):
@@ -368,59 +369,59 @@ def test_failed_upload_is_never_ended(uploading):
 
 def test_early_answer_ends_upload_and_connection(uploading):
     """The answer counts; nobody else gets a connection with half a body on it."""
-    world, server, upload, results = uploading
+    edge, server, upload, results = uploading
     server.say(OK)
-    assert read(results[0]).data == b"ok"
+    assert delivered(results[0]).data == b"ok"
     assert upload.stopped
-    world.send()
-    assert world.connects == 2
+    edge.send()
+    assert edge.connects == 2
 
 
 def test_stopped_agent_closes_idle_connections_and_lets_busy_ones_finish():
     """As a reload wants it."""
-    world = World()
-    idle, busy = world.send(), None
-    first = world.accept()
-    busy = world.send()
-    second = world.accept()
+    edge = UpstreamEdge()
+    idle, busy = edge.send(), None
+    first = edge.accept()
+    busy = edge.send()
+    second = edge.accept()
     first.say(OK)
-    read(idle[0])
-    world.agent.stop()
+    delivered(idle[0])
+    edge.agent.stop()
     assert (first.transport.ended, second.transport.ended) == ("aborted", None)
     second.say(OK)
-    assert read(busy[0]).data == b"ok"
+    assert delivered(busy[0]).data == b"ok"
     assert second.transport.ended == "aborted"
 
 
 def test_stopped_agent_keeps_the_deadlines_of_what_still_asks_it():
     """A retry that began before a reload must not wait for it for ever."""
-    world = World(first_byte=3.0)
-    world.agent.stop()
-    results = world.send()
-    server = world.accept()
-    world.advance(4)
+    edge = UpstreamEdge(first_byte=3.0)
+    edge.agent.stop()
+    results = edge.send()
+    server = edge.accept()
+    edge.advance(4)
     server.lose(ConnectionLost)
     assert [type(result) for result in results] == [UpstreamTimeout]
     assert server.transport.ended == "aborted"
-    world.advance(1)
-    assert world.reactor.getDelayedCalls() == []
+    edge.advance(1)
+    assert edge.reactor.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("spoke", [True, False], ids=["spoke", "aged"])
 def test_idle_connection_that_is_being_cut_is_not_used_again(spoke):
     """An abort takes a turn of the reactor; a request that comes in it asks for a new connection."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(OK)
-    read(results[0])
+    delivered(results[0])
     if spoke:
         server.say(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     else:
-        world.advance(60)
-    assert world.agent.open_connections == 0
-    world.send()
-    assert world.connects == 2
+        edge.advance(60)
+    assert edge.agent.open_connections == 0
+    edge.send()
+    assert edge.connects == 2
 
 
 class Leaver(Reader):
@@ -436,26 +437,26 @@ class Leaver(Reader):
 
 def test_connection_discarded_at_its_last_bytes_is_not_used_again():
     """It is being cut, although its answer was whole."""
-    world = World()
-    results = world.send()
-    server = world.accept()
+    edge = UpstreamEdge()
+    results = edge.send()
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
     results[0].deliverBody(Leaver(results[0]))
     server.say(b"ok")
     assert server.transport.ended == "aborted"
-    world.send()
-    assert world.connects == 2
+    edge.send()
+    assert edge.connects == 2
 
 
 def test_a_defect_in_one_connection_leaves_the_others_their_deadlines():
     """The sweeper goes on."""
-    world = World(first_byte=3.0)
+    edge = UpstreamEdge(first_byte=3.0)
     servers = []
     for _ in range(2):
-        world.send()
-        servers.append(world.accept())
+        edge.send()
+        servers.append(edge.accept())
     servers[0].protocol.sweep = lambda now: 1 / 0
-    world.advance(4)
+    edge.advance(4)
     assert [server.transport.ended for server in servers] == ["aborted", "aborted"]
 
 
@@ -473,15 +474,15 @@ def test_a_defect_in_one_connection_leaves_the_others_their_deadlines():
 )
 def test_a_connection_that_carried_an_odd_body_is_not_used_again(method, data, again, kept):
     """A server that ignores the body of a GET reads it as the next request."""
-    world = World()
+    edge = UpstreamEdge()
     if kept:
-        results = world.send()
-        world.accept().say(OK)
-        read(results[0])
+        results = edge.send()
+        edge.accept().say(OK)
+        delivered(results[0])
     lines = [(b"Content-Length", b"%d" % len(data))] if data else []
-    results = world.send(method, b"/v1/models", lines, data=data or None)
-    server = world.servers[0] if kept else world.accept()
+    results = edge.send(method, b"/v1/models", lines, data=data or None)
+    server = edge.servers[0] if kept else edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-    read(results[0])
-    world.send()
-    assert world.connects == (1 if again else 2)
+    delivered(results[0])
+    edge.send()
+    assert edge.connects == (1 if again else 2)

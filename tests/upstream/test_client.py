@@ -5,7 +5,7 @@ import treq
 from treq.testing import RequestTraversalAgent, StubTreq
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
-from upstream.agent_world import BASE, OK, World
+from upstream.edge import BASE, OK, UpstreamEdge
 
 from openai_proxy.net.origin import Origin
 from openai_proxy.upstream.client import UpstreamClient
@@ -55,11 +55,11 @@ def test_stub_treq_stands_in_for_it():
 @pytest.mark.parametrize("text", [False, True])
 def test_treqs_functions_read_our_responses(data, text):
     """Over our own agent; str and bytes are the same."""
-    world, results, content = World(), [], []
+    edge, results, content = UpstreamEdge(), [], []
     method, url = ("POST", BASE.decode()) if text else (b"POST", BASE)
     headers = Headers({b"x-model": [b"m"]})
-    world.client.request(method, url, headers=headers, data=data).addCallback(results.append)
-    server = world.accept()
+    edge.client.request(method, url, headers=headers, data=data).addCallback(results.append)
+    server = edge.accept()
     framing = b"" if data is None else b"Content-Length: %d\r\n" % len(data)
     assert server.take() == (
         b"POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nX-Model: m\r\n" + framing + b"\r\n" + (data or b"")
@@ -71,9 +71,9 @@ def test_treqs_functions_read_our_responses(data, text):
 
 def test_a_url_without_a_path_asks_for_the_root():
     """As every client does."""
-    world = World()
-    world.client.request(b"GET", b"http://127.0.0.1:9000")
-    assert world.accept().take() == b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n"
+    edge = UpstreamEdge()
+    edge.client.request(b"GET", b"http://127.0.0.1:9000")
+    assert edge.accept().take() == b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n\r\n"
 
 
 def test_copies_of_request_headers_say_the_same():

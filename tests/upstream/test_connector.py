@@ -1,7 +1,7 @@
 """Making a connection to an origin: it works, or there is one error, in time."""
 
 import pytest
-from fakes import Resolver, Transport
+from fakes import Resolver, Transport, results_of
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionLost, ConnectionRefusedError, NoRouteError
 from twisted.internet.interfaces import IHostnameResolver
@@ -52,7 +52,7 @@ class Nowhere:
         return self
 
 
-class World:
+class Attempt:
     """One attempt; `made` is its connection, `result` what became of it."""
 
     def __init__(self, url="http://127.0.0.1:9000", resolver=None, names=None):
@@ -60,13 +60,10 @@ class World:
         if resolver is not None:
             self.reactor.nameResolver = resolver
         self.made = None
-        self.results = []
         self.connecting = Connecting(
             self.reactor, parse_origin(url), ClientTLS(), TIMEOUT_S, self.make, names
         )
-        self.connecting.done.addCallbacks(
-            self.results.append, lambda failure: self.results.append(failure.value)
-        )
+        self.results = results_of(self.connecting.done)
 
     def make(self, connecting):
         self.made = Made(connecting)
@@ -97,14 +94,14 @@ class World:
 
 def test_a_connection_that_is_ready_is_handed_over():
     """Not when the peer accepts: when the connection says so (TLS verifies first)."""
-    world = World()
-    assert world.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
-    world.accept()
-    assert world.results == []
-    world.connecting.ready(world.made)
-    assert world.result is world.made
-    world.settle()
-    assert not world.made.aborted
+    attempt = Attempt()
+    assert attempt.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
+    attempt.accept()
+    assert attempt.results == []
+    attempt.connecting.ready(attempt.made)
+    assert attempt.result is attempt.made
+    attempt.settle()
+    assert not attempt.made.aborted
 
 
 @pytest.mark.parametrize(
@@ -117,21 +114,21 @@ def test_a_connection_that_is_ready_is_handed_over():
 )
 def test_a_refused_connection_was_not_sent_anything(error, message):
     """So the request may go elsewhere."""
-    world = World()
-    world.refuse(error)
-    assert type(world.result) is UpstreamUnreachable
-    assert (world.result.kind, world.result.sent) == ("connect", "no")
-    assert str(world.result) == f"This proxy could not connect to its upstream 127.0.0.1: {message}."
-    world.settle()
+    attempt = Attempt()
+    attempt.refuse(error)
+    assert type(attempt.result) is UpstreamUnreachable
+    assert (attempt.result.kind, attempt.result.sent) == ("connect", "no")
+    assert str(attempt.result) == f"This proxy could not connect to its upstream 127.0.0.1: {message}."
+    attempt.settle()
 
 
 def test_a_name_that_does_not_exist_has_an_error_of_its_own():
     """The metrics tell a wrong name from a dead host."""
-    world = World("http://no-such-host.invalid", Nowhere())
-    assert type(world.result) is UpstreamUnreachable
-    assert (world.result.kind, world.result.sent) == ("dns", "no")
-    assert "its upstream no-such-host.invalid: the host name is unknown" in str(world.result)
-    world.settle()
+    attempt = Attempt("http://no-such-host.invalid", Nowhere())
+    assert type(attempt.result) is UpstreamUnreachable
+    assert (attempt.result.kind, attempt.result.sent) == ("dns", "no")
+    assert "its upstream no-such-host.invalid: the host name is unknown" in str(attempt.result)
+    attempt.settle()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -149,11 +146,11 @@ def test_a_name_that_does_not_exist_has_an_error_of_its_own():
 def test_a_name_is_looked_up_as_it_stands(scheme, host, asked):
     """Compose makes names that IDNA 2008 forbids; the system's resolver knows them all the same."""
     resolver = Resolver()
-    world = World(f"{scheme}://{host}:9000", resolver)
+    attempt = Attempt(f"{scheme}://{host}:9000", resolver)
     assert resolver.asked == [asked]
-    assert world.reactor.tcpClients[0][:2] == ("10.1.2.3", 9000)
-    world.accept()
-    world.connecting.done.cancel()
+    assert attempt.reactor.tcpClients[0][:2] == ("10.1.2.3", 9000)
+    attempt.accept()
+    attempt.connecting.done.cancel()
 
 
 @implementer(IHostnameResolver)
@@ -166,79 +163,79 @@ class Broken:
 
 def test_whatever_is_raised_at_once_is_an_upstream_error():
     """A request whose upstream cannot even be asked for fails over; it is no 500."""
-    world = World("http://a.example", Broken())
-    assert type(world.result) is UpstreamUnreachable
-    assert world.result.sent == "no"
-    world.settle()
+    attempt = Attempt("http://a.example", Broken())
+    assert type(attempt.result) is UpstreamUnreachable
+    assert attempt.result.sent == "no"
+    attempt.settle()
 
 
 def test_a_silent_peer_costs_no_more_than_the_timeout():
     """Packets that nobody answers end in a timeout, not before."""
-    world = World()
-    world.reactor.advance(TIMEOUT_S - 0.1)
-    assert world.results == []
-    world.reactor.advance(0.1)
-    assert type(world.result) is UpstreamTimeout
-    assert (world.result.kind, world.result.sent) == ("timeout_connect", "no")
-    world.settle()
+    attempt = Attempt()
+    attempt.reactor.advance(TIMEOUT_S - 0.1)
+    assert attempt.results == []
+    attempt.reactor.advance(0.1)
+    assert type(attempt.result) is UpstreamTimeout
+    assert (attempt.result.kind, attempt.result.sent) == ("timeout_connect", "no")
+    attempt.settle()
 
 
 def test_a_handshake_that_hangs_is_part_of_the_timeout():
     """The peer accepted and says nothing: the connection is cut."""
-    world = World()
-    transport = world.accept()
-    world.reactor.advance(TIMEOUT_S)
-    assert type(world.result) is UpstreamTimeout
+    attempt = Attempt()
+    transport = attempt.accept()
+    attempt.reactor.advance(TIMEOUT_S)
+    assert type(attempt.result) is UpstreamTimeout
     assert transport.ended == "aborted"
-    world.made.connectionLost(Failure(ConnectionLost()))
-    world.settle()
+    attempt.made.connectionLost(Failure(ConnectionLost()))
+    attempt.settle()
 
 
 def test_a_connection_lost_in_its_handshake_is_a_tls_error():
     """No request was sent, and the server may be there at the next try."""
-    world = World("https://127.0.0.1:9000")
-    world.accept()
-    world.made.connectionLost(Failure(ConnectionLost()))
-    assert type(world.result) is UpstreamTLSError
-    assert (world.result.kind, world.result.sent, world.result.may_heal) == ("tls", "no", True)
-    assert "127.0.0.1: it closed the connection in the TLS handshake" in str(world.result)
-    world.settle()
+    attempt = Attempt("https://127.0.0.1:9000")
+    attempt.accept()
+    attempt.made.connectionLost(Failure(ConnectionLost()))
+    assert type(attempt.result) is UpstreamTLSError
+    assert (attempt.result.kind, attempt.result.sent, attempt.result.may_heal) == ("tls", "no", True)
+    assert "127.0.0.1: it closed the connection in the TLS handshake" in str(attempt.result)
+    attempt.settle()
 
 
 def test_plain_http_never_says_tls():
     """A connection that is lost before it is ready has nothing to do with certificates."""
-    world = World()
-    world.accept()
-    world.made.connectionLost(Failure(ConnectionLost()))
-    assert type(world.result) is UpstreamUnreachable
-    assert (world.result.kind, world.result.sent) == ("connect", "no")
-    assert "tls" not in str(world.result).lower()
-    world.settle()
+    attempt = Attempt()
+    attempt.accept()
+    attempt.made.connectionLost(Failure(ConnectionLost()))
+    assert type(attempt.result) is UpstreamUnreachable
+    assert (attempt.result.kind, attempt.result.sent) == ("connect", "no")
+    assert "tls" not in str(attempt.result).lower()
+    attempt.settle()
 
 
 @pytest.mark.parametrize("accepted", [False, True])
 def test_a_client_that_leaves_ends_the_attempt(accepted):
     """Before the peer accepts, and in the handshake."""
-    world = World()
-    transport = world.accept() if accepted else None
-    world.connecting.done.cancel()
-    assert type(world.result) is CancelledError
+    attempt = Attempt()
+    transport = attempt.accept() if accepted else None
+    attempt.connecting.done.cancel()
+    assert type(attempt.result) is CancelledError
     if transport is not None:
         assert transport.ended == "aborted"
-        world.made.connectionLost(Failure(ConnectionLost()))
-    world.settle()
+        attempt.made.connectionLost(Failure(ConnectionLost()))
+    attempt.settle()
 
 
 def test_a_connection_that_is_ready_too_late_is_cut():
     """Nobody waits for it any more."""
-    world = World()
-    transport = world.accept()
-    world.reactor.advance(TIMEOUT_S)
-    world.made.aborted = False
-    world.connecting.ready(world.made)
-    assert world.made.aborted
+    attempt = Attempt()
+    transport = attempt.accept()
+    attempt.reactor.advance(TIMEOUT_S)
+    attempt.made.aborted = False
+    attempt.connecting.ready(attempt.made)
+    assert attempt.made.aborted
     assert transport.ended == "aborted"
-    world.settle()
+    attempt.settle()
 
 
 @pytest.mark.parametrize("how", ["refused", "lost", "late"])
@@ -246,19 +243,19 @@ def test_a_known_name_is_used_until_it_serves_nobody(how):
     """`upstream.dns_ttl_s`: the next connection does not wait for the resolver; one that fails makes it asked again."""
     names, resolver = DNSCache(30, lambda: 0.0), Resolver()
     for _ in range(2):
-        world = World("http://a.example:9000", resolver, names)
-        world.accept()
-        world.connecting.ready(world.made)
-        assert world.result is world.made
+        attempt = Attempt("http://a.example:9000", resolver, names)
+        attempt.accept()
+        attempt.connecting.ready(attempt.made)
+        assert attempt.result is attempt.made
     assert resolver.asked == ["a.example"]
-    world = World("http://a.example:9000", resolver, names)
+    attempt = Attempt("http://a.example:9000", resolver, names)
     if how == "refused":
-        world.refuse(ConnectionRefusedError())
+        attempt.refuse(ConnectionRefusedError())
     elif how == "lost":
-        world.accept()
-        world.made.connectionLost(Failure(ConnectionLost()))
+        attempt.accept()
+        attempt.made.connectionLost(Failure(ConnectionLost()))
     else:
-        world.reactor.advance(TIMEOUT_S)
-    assert isinstance(world.result, UpstreamError)
-    World("http://a.example:9000", resolver, names).connecting.done.cancel()
+        attempt.reactor.advance(TIMEOUT_S)
+    assert isinstance(attempt.result, UpstreamError)
+    Attempt("http://a.example:9000", resolver, names).connecting.done.cancel()
     assert resolver.asked == ["a.example", "a.example"]

@@ -1,9 +1,10 @@
 """The innermost `forward`: how a request is framed, and which lines of an answer end here."""
 
 import pytest
+from fakes import delivered, incoming
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from upstream.agent_world import BASE, JSON, Forwarding, World, incoming, read
+from upstream.edge import BASE, JSON, ForwardingEdge, UpstreamEdge
 from zope.interface import implementer
 
 from openai_proxy.exchange.upstream_errors import UpstreamProtocolError
@@ -17,9 +18,9 @@ FIRST = b"POST /v1/x HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n"
     [
         (None, [], b"Via: 1.1 p\r\n\r\n"),
         (JSON, [LENGTH], b"Content-Length: 14\r\nVia: 1.1 p\r\n\r\n" + JSON),
-        (incoming(len(JSON), JSON), [LENGTH], b"Content-Length: 14\r\nVia: 1.1 p\r\n\r\n" + JSON),
+        (incoming(JSON, length=len(JSON)), [LENGTH], b"Content-Length: 14\r\nVia: 1.1 p\r\n\r\n" + JSON),
         (
-            incoming(None, JSON),
+            incoming(JSON),
             [],
             b"Via: 1.1 p\r\nTransfer-Encoding: chunked\r\n\r\ne\r\n" + JSON + b"\r\n0\r\n\r\n",
         ),
@@ -28,9 +29,9 @@ FIRST = b"POST /v1/x HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n"
 )
 def test_a_request_has_one_framing(body, lines, sent):
     """Two would let the next server see another request in it (RFC 9112 §6.3)."""
-    world = Forwarding()
-    world.ask(body, headers=lines)
-    assert world.accept().take() == FIRST + sent
+    edge = ForwardingEdge()
+    edge.ask(body, headers=lines)
+    assert edge.accept().take() == FIRST + sent
 
 
 @implementer(IBodyProducer)
@@ -56,9 +57,9 @@ class Silent:
 )
 def test_the_agent_frames_what_has_no_framing(length, framing):
     """Of any other caller of IAgent: by the body, once."""
-    world = World()
-    world.client.request(b"POST", BASE, data=Silent(length))
-    assert world.accept().take() == b"POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n" + framing
+    edge = UpstreamEdge()
+    edge.client.request(b"POST", BASE, data=Silent(length))
+    assert edge.accept().take() == b"POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n" + framing
 
 
 HOP_BY_HOP = (
@@ -79,9 +80,9 @@ HOP_BY_HOP = (
 )
 def test_lines_of_this_hop_end_here(framing, pieces):
     """They are about the upstream's connection, not the client's (RFC 9110 §7.6.1); those that Connection names too."""
-    world = Forwarding()
-    _, results = world.ask(JSON)
-    server = world.accept()
+    edge = ForwardingEdge()
+    _, results = edge.ask(JSON)
+    server = edge.accept()
     server.say(b"HTTP/1.1 200 OK\r\nX-One: 1\r\n" + HOP_BY_HOP + framing + b"x-two: 2\r\n\r\n" + pieces[0])
     server.say(*pieces[1:])
     if not framing:
@@ -89,14 +90,14 @@ def test_lines_of_this_hop_end_here(framing, pieces):
     (answer,) = results
     length = [(b"Content-Length", b"2")] if framing.startswith(b"Content") else []
     assert answer.headers == [(b"X-One", b"1"), *length, (b"x-two", b"2")]
-    assert read(answer.body).data == b"ok"
+    assert delivered(answer.body).data == b"ok"
 
 
 def test_a_101_says_what_is_switched_to_and_nothing_else_of_this_hop():
     """The client's connection becomes what Upgrade says; the rest of the hop's lines end here."""
-    world = Forwarding()
-    _, results = world.ask(method=b"GET", upgrade=True)
-    server = world.accept()
+    edge = ForwardingEdge()
+    _, results = edge.ask(method=b"GET", upgrade=True)
+    server = edge.accept()
     assert server.take().endswith(b"Via: 1.1 p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     server.say(
         b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nKeep-Alive: timeout=5\r\nupgrade: websocket\r\n"
@@ -108,7 +109,7 @@ def test_a_101_says_what_is_switched_to_and_nothing_else_of_this_hop():
         (b"upgrade", b"websocket"),
         (b"Sec-WebSocket-Accept", b"x"),
     ]
-    assert read(answer.body).data == b"\x81\x00"
+    assert delivered(answer.body).data == b"\x81\x00"
 
 
 class ShortParser:
@@ -130,9 +131,9 @@ class ShortParser:
 
 def test_a_body_of_another_length_than_its_head_says_is_never_passed_on():
     """The client would take what follows for the rest of it."""
-    world = Forwarding()
-    _, results = world.ask(JSON)
-    server = world.accept()
+    edge = ForwardingEdge()
+    _, results = edge.ask(JSON)
+    server = edge.accept()
     connection = server.protocol._wrappedProtocol
     connection._reader.parser = ShortParser(connection._reader)
     server.say(b"whatever")

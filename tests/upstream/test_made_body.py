@@ -1,6 +1,7 @@
 """Bodies that are made here, in their own time."""
 
 import pytest
+from fakes import delivered
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
@@ -8,27 +9,6 @@ from twisted.web.client import ResponseDone
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import NEVER
 from openai_proxy.upstream.made_body import Cut, MadeBody
-
-
-class Reader:
-    """Takes delivery; `pause_at` is the number of the chunk at which it pauses."""
-
-    def __init__(self, pause_at=None):
-        self.chunks = []
-        self.reason = None
-        self.pause_at = pause_at
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        self.chunks.append(data)
-        if len(self.chunks) == self.pause_at:
-            self.transport.pauseProducing()
-
-    def connectionLost(self, reason):
-        assert self.reason is None
-        self.reason = reason.value
 
 
 def body(steps, **limits):
@@ -39,8 +19,7 @@ def body(steps, **limits):
 def test_what_takes_no_time_comes_at_once():
     """Then the end, as of any whole body."""
     clock, made = body([(0, b"a"), (0, b"b")])
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     assert (reader.chunks, type(reader.reason)) == ([b"a", b"b"], ResponseDone)
     assert clock.getDelayedCalls() == []
 
@@ -55,9 +34,9 @@ def test_nothing_is_made_while_its_reader_is_paused():
             yield 0, b"%d" % number
 
     made = MadeBody(steps(), Clock())
-    reader = Reader(pause_at=2)
-    made.deliverBody(reader)
+    reader = delivered(made, window=2)
     assert (reader.chunks, taken) == ([b"0", b"1"], [0, 1])
+    reader.window = None
     made.resumeProducing()
     assert reader.chunks == [b"0", b"1", b"2", b"3", b"4"]
     assert isinstance(reader.reason, ResponseDone)
@@ -66,8 +45,7 @@ def test_nothing_is_made_while_its_reader_is_paused():
 def test_each_chunk_waits_for_its_time():
     """The delays are those between one chunk and the next."""
     clock, made = body([(0.5, b"a"), (1, b"b")])
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     seen = []
     for _ in range(3):
         seen.append(len(reader.chunks))
@@ -78,8 +56,7 @@ def test_each_chunk_waits_for_its_time():
 def test_what_is_due_during_a_pause_comes_when_the_reader_goes_on():
     """Time runs on while a client is slow."""
     clock, made = body([(1, b"a"), (1, b"b")])
-    reader = Reader(pause_at=1)
-    made.deliverBody(reader)
+    reader = delivered(made, window=1)
     clock.advance(1)
     made.resumeProducing()
     made.pauseProducing()
@@ -93,8 +70,7 @@ def test_what_is_due_during_a_pause_comes_when_the_reader_goes_on():
 def test_who_leaves_leaves_no_timer(leave):
     """A client that goes in mid-stream costs nothing more."""
     clock, made = body([(0, b"a"), (1, b"b")])
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     getattr(made, leave)()
     getattr(made, leave)()
     assert (reader.chunks, reader.reason, clock.getDelayedCalls()) == ([b"a"], None, [])
@@ -108,8 +84,7 @@ def test_a_cut_is_no_end():
         raise Cut
 
     made = MadeBody(steps(), Clock(), 10)
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     assert (reader.chunks, type(reader.reason)) == ([b"a"], ConnectionLost)
 
 
@@ -124,8 +99,7 @@ def test_a_cut_is_no_end():
 def test_silence_ends_as_that_of_a_server_does(limits, after_s, kind):
     """The deadlines of the settings hold for what is made here too."""
     clock, made = body([(0, b"a"), (NEVER, b"")], **limits)
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     clock.advance(after_s - 0.1)
     assert reader.reason is None
     clock.advance(0.2)
@@ -136,8 +110,7 @@ def test_silence_ends_as_that_of_a_server_does(limits, after_s, kind):
 def test_silence_without_a_deadline_lasts():
     """Until the client leaves."""
     clock, made = body([(NEVER, b"")])
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     clock.advance(1e6)
     assert reader.reason is None
     made.discard()
@@ -146,8 +119,7 @@ def test_silence_without_a_deadline_lasts():
 def test_the_whole_time_is_counted_over_all_chunks():
     """Many short delays are a long one together."""
     clock, made = body([(1, b"a")] * 5, total_s=2.5)
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     for _ in range(10):
         clock.advance(0.5)
     assert (reader.chunks, reader.reason.kind) == ([b"a", b"a"], "timeout_total")
@@ -164,8 +136,7 @@ def test_lateness_does_not_add_up():
     """A stream of a hundred events that each came a little late would end seconds after the recorded one."""
     clock = LateClock()
     made = MadeBody(iter([(0.05, b"%d" % number) for number in range(100)]), clock)
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     while reader.reason is None:
         clock.advance(0.01)
     assert b"".join(reader.chunks) == b"".join(b"%d" % number for number in range(100))
@@ -177,8 +148,7 @@ def test_a_body_may_have_begun_before_it_is_delivered():
     clock = Clock()
     clock.advance(1.2)
     made = MadeBody(iter([(0.5, b"a"), (0.5, b"b")]), clock, began_at=1.0)
-    reader = Reader()
-    made.deliverBody(reader)
+    reader = delivered(made)
     clock.advance(0.29)
     assert reader.chunks == []
     clock.advance(0.02)

@@ -1,11 +1,10 @@
 """Requests that an upstream has not taken whole: the time of the answer, and the end of the connection."""
 
 import pytest
-from fakes import SocketPair, Source
+from fakes import SocketPair, incoming, results_of
 from twisted.internet import tcp
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.net.origin import parse_origin
@@ -20,16 +19,13 @@ CHUNKED = b"HTTP/1.1 429 Too Many Requests\r\nTransfer-Encoding: chunked\r\n\r\n
 
 
 def uploaded(data):
-    body = IncomingBody(Source(), len(data), None)
-    body.feed(data)
-    body.end()
-    return body
+    return incoming(data, length=len(data))
 
 
 BODIES = {"JSON": WholeBody, "form": uploaded}
 
 
-class World:
+class UploadingConnection:
     """One connection over a pair of sockets; its peer reads when the test says so."""
 
     def __init__(self, kind, size=SIZE, **timeouts):
@@ -41,10 +37,9 @@ class World:
         self.connection = UpstreamConnection(self, key, limits, self.reactor.seconds)
         self.pair.transport.protocol = self.connection
         self.connection.makeConnection(self.pair.transport)
-        self.results = []
         now = self.reactor.seconds()
         sent = self.connection.send(HEAD, BODIES[kind](b"x" * size), False, False, now, now)
-        sent.addCallbacks(self.results.append, lambda failure: self.results.append(failure.value))
+        self.results = results_of(sent)
         self.left = len(HEAD) + size
 
     def adopt(self, transport): ...
@@ -79,22 +74,22 @@ class World:
 
 
 @pytest.fixture
-def world():
-    worlds = []
+def uploading():
+    connections = []
 
     def make(*arguments, **options):
-        worlds.append(World(*arguments, **options))
-        return worlds[-1]
+        connections.append(UploadingConnection(*arguments, **options))
+        return connections[-1]
 
     yield make
-    for each in worlds:
+    for each in connections:
         each.pair.close()
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_the_first_byte_is_awaited_from_the_end_of_the_body(world, kind):
+def test_the_first_byte_is_awaited_from_the_end_of_the_body(uploading, kind):
     """A slow line is no slow answer; what comes late after the body is one."""
-    slow = world(kind, first_byte=1.0, idle=60.0)
+    slow = uploading(kind, first_byte=1.0, idle=60.0)
     for _ in range(4):
         slow.wait(2)
         slow.take(200_000)
@@ -108,9 +103,9 @@ def test_the_first_byte_is_awaited_from_the_end_of_the_body(world, kind):
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_a_body_that_nobody_takes_is_a_timeout(world, kind):
+def test_a_body_that_nobody_takes_is_a_timeout(uploading, kind):
     """The idle time holds for JSON as for what streams."""
-    stuck = world(kind, first_byte=1.0, idle=5.0)
+    stuck = uploading(kind, first_byte=1.0, idle=5.0)
     stuck.wait(4)
     assert stuck.results == []
     stuck.wait(2)
@@ -119,9 +114,9 @@ def test_a_body_that_nobody_takes_is_a_timeout(world, kind):
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("answer", [EARLY, CHUNKED], ids=["counted", "chunked"])
-def test_a_connection_with_unsent_bytes_is_closed(world, kind, answer):
+def test_a_connection_with_unsent_bytes_is_closed(uploading, kind, answer):
     """The next request would wait for megabytes that nobody reads."""
-    early = world(kind)
+    early = uploading(kind)
     early.say(answer)
     assert early.results[0].code in (413, 429)
     assert early.freed == []
@@ -130,18 +125,18 @@ def test_a_connection_with_unsent_bytes_is_closed(world, kind, answer):
 
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("answer", [EARLY, CHUNKED], ids=["counted", "chunked"])
-def test_a_connection_whose_body_was_taken_is_kept(world, kind, answer):
+def test_a_connection_whose_body_was_taken_is_kept(uploading, kind, answer):
     """However large it was, and whatever the status."""
-    taken = world(kind)
+    taken = uploading(kind)
     taken.take(taken.left)
     taken.say(answer)
     assert taken.freed == [taken.connection]
 
 
 @pytest.mark.parametrize("size", [0, 100, 20_000])
-def test_a_small_request_waits_for_its_answer_at_once(world, size):
+def test_a_small_request_waits_for_its_answer_at_once(uploading, size):
     """Nobody asks the kernel about it."""
-    small = world("JSON", size=size, first_byte=1.0)
+    small = uploading("JSON", size=size, first_byte=1.0)
     small.take(small.left)
     small.wait(2)
     assert [result.kind for result in small.results] == ["timeout_first_byte"]

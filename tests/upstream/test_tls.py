@@ -350,35 +350,35 @@ class Resuming:
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_a_session_is_resumed(authority, ca_file, tmp_path, version):
     """A new connection to a server that knows us costs neither side a signature; each origin has its own session."""
-    world = Resuming(authority, ca_file, version)
+    resuming = Resuming(authority, ca_file, version)
     ours = tmp_path / "both.pem"
     authority.issue_cert("proxy.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
     identity = ClientCertificate(str(ours))
-    assert [world.connect() for _ in range(3)] == [False, True, True]
-    assert [world.connect("other.example") for _ in range(2)] == [False, True]
-    assert [world.connect(identity=identity) for _ in range(2)] == [False, True]
+    assert [resuming.connect() for _ in range(3)] == [False, True, True]
+    assert [resuming.connect("other.example") for _ in range(2)] == [False, True]
+    assert [resuming.connect(identity=identity) for _ in range(2)] == [False, True]
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_a_server_is_verified_anew_each_hour(authority, ca_file, version):
     """However often its session was resumed meanwhile: a resumed one does not look at the chain."""
-    world = Resuming(authority, ca_file, version)
+    resuming = Resuming(authority, ca_file, version)
     found = []
     for minutes in (0, 25, 50, 75, 100, 125):
-        world.now = minutes * 60.0
-        found.append(world.connect())
+        resuming.now = minutes * 60.0
+        found.append(resuming.connect())
     assert found == [False, True, True, False, True, True]
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_the_name_is_verified_in_a_resumed_session_too(authority, ca_file, version, monkeypatch):
     """Before a byte of the request is sent."""
-    world = Resuming(authority, ca_file, version)
-    world.connect()
+    resuming = Resuming(authority, ca_file, version)
+    resuming.connect()
     seen = []
     verify = VerifyingClient.check
     monkeypatch.setattr(VerifyingClient, "check", lambda self, tls: [seen.append(tls), verify(self, tls)])
-    assert world.connect()
+    assert resuming.connect()
     assert [tls.session_reused for tls in seen] == [True]
 
 

@@ -1,28 +1,12 @@
 """A body whose beginning a stage has read: nothing of it is lost, and nothing runs on for nobody."""
 
 import pytest
-from fakes import Answer, Body, response
+from fakes import Answer, Body, delivered, response
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.web.client import ResponseDone
 
 from openai_proxy.policies.bodies.peeked_body import peek
-
-
-class Reader:
-    """Takes delivery; pauses at the first bytes if it is asked to."""
-
-    def __init__(self, pauses=False):
-        self.data, self.end, self.pauses = b"", None, pauses
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        self.data += data
-        if self.pauses:
-            self.transport.pauseProducing()
-
-    def connectionLost(self, reason):
-        self.end = reason.type.__name__
 
 
 def begin(body, limit_bytes=4):
@@ -37,9 +21,8 @@ def test_a_small_body_is_seen_whole_and_delivered_again():
     """Its end comes after it."""
     _, results = begin(Answer(b"abc"))
     [(peeked, beginning)] = results
-    reader = Reader()
-    peeked.body.deliverBody(reader)
-    assert (beginning, reader.data, reader.end) == (b"abc", b"abc", "ResponseDone")
+    reader = delivered(peeked.body)
+    assert (beginning, reader.data, reader.end) == (b"abc", b"abc", ResponseDone)
     assert peeked.body.length == 3
 
 
@@ -52,12 +35,11 @@ def test_of_a_large_body_no_more_is_read_until_it_is_taken():
     body.feed(b"cdef")
     [(peeked, beginning)] = results
     assert (beginning, body.paused) == (b"abcdef", True)
-    reader = Reader()
-    peeked.body.deliverBody(reader)
+    reader = delivered(peeked.body)
     assert not body.paused
     body.feed(b"gh")
     body.end()
-    assert (reader.data, reader.end) == (b"abcdefgh", "ResponseDone")
+    assert (reader.data, reader.end) == (b"abcdefgh", ResponseDone)
 
 
 def test_a_reader_that_is_full_at_once_is_given_no_more():
@@ -65,8 +47,7 @@ def test_a_reader_that_is_full_at_once_is_given_no_more():
     body = Body()
     _, results = begin(body)
     body.feed(b"abcdef")
-    reader = Reader(pauses=True)
-    results[0][0].body.deliverBody(reader)
+    reader = delivered(results[0][0].body, window=1)
     assert body.paused
     reader.transport.resumeProducing()
     assert not body.paused
@@ -79,9 +60,8 @@ def test_a_body_that_breaks_off_is_seen_as_far_as_it_came():
     body.feed(b"ab")
     body.cut()
     [(peeked, beginning)] = results
-    reader = Reader()
-    peeked.body.deliverBody(reader)
-    assert (beginning, reader.data, reader.end) == (b"ab", b"ab", "ConnectionLost")
+    reader = delivered(peeked.body)
+    assert (beginning, reader.data, reader.end) == (b"ab", b"ab", ConnectionLost)
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -110,10 +90,8 @@ def test_a_client_that_leaves_meanwhile_takes_the_body_with_it():
 def test_a_reader_that_leaves_stops_the_upstream():
     """As it would without anybody having looked."""
     body = Body()
-    body.stopProducing = body.discard
     _, results = begin(body)
     body.feed(b"abcdef")
-    reader = Reader()
-    results[0][0].body.deliverBody(reader)
+    reader = delivered(results[0][0].body)
     reader.transport.stopProducing()
     assert body.discards == 1

@@ -1,7 +1,7 @@
 """One body, several readers at their own pace."""
 
 import pytest
-from fakes import Body
+from fakes import Body, delivered
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
@@ -26,27 +26,6 @@ class Origin(Body):
         super().resumeProducing()
 
 
-class Reader:
-    """What a client receives; pauses by itself after `window` chunks."""
-
-    def __init__(self, window=None):
-        self.chunks = []
-        self.ends = []
-        self.window = window
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        assert not self.ends
-        self.chunks.append(data)
-        if self.window is not None and len(self.chunks) % self.window == 0:
-            self.transport.pauseProducing()
-
-    def connectionLost(self, reason):
-        self.ends.append(reason.type)
-
-
 class Shared:
     """A recording with its origin and what it reported."""
 
@@ -58,9 +37,8 @@ class Shared:
         )
 
     def read(self, window=None):
-        body, reader = self.recording.read(), Reader(window)
-        body.deliverBody(reader)
-        return body, reader
+        body = self.recording.read()
+        return body, delivered(body, window)
 
     def feed(self, *chunks):
         for chunk in chunks:
@@ -80,7 +58,7 @@ def test_a_late_reader_gets_everything_from_the_start():
     shared.end()
     _, third = shared.read()
     assert [r.chunks for r in (first, second, third)] == [[b"a", b"b", b"c"]] * 3
-    assert [r.ends for r in (first, second, third)] == [[ResponseDone]] * 3
+    assert [r.end for r in (first, second, third)] == [ResponseDone] * 3
     assert shared.events == [True]
 
 
@@ -118,7 +96,7 @@ def test_the_slowest_reader_sets_the_pace_of_what_is_too_large():
     assert (shared.origin.paused, shared.recording.chunks) == (False, [])
     shared.end()
     assert slow.chunks == fast.chunks
-    assert (slow.ends, shared.events) == ([ResponseDone], ["passing", False])
+    assert (slow.end, shared.events) == (ResponseDone, ["passing", False])
 
 
 def test_a_body_announced_too_large_is_not_kept_from_the_start():
@@ -145,7 +123,7 @@ def test_the_last_one_out_stops_the_upstream():
     second.stopProducing()
     shared.feed(b"c")
     shared.end(Failure(ConnectionLost()))
-    assert (shared.origin.discards, reader.chunks, reader.ends) == (1, [b"a", b"b"], [])
+    assert (shared.origin.discards, reader.chunks, reader.end) == (1, [b"a", b"b"], None)
     assert shared.events == [False]
 
 
@@ -163,9 +141,9 @@ def test_a_cut_body_is_cut_for_everybody():
     _, slow = shared.read(window=1)
     shared.feed(b"a", b"b")
     shared.end(Failure(ConnectionLost()))
-    assert (fast.ends, slow.ends, shared.events) == ([ConnectionLost], [], [False])
+    assert (fast.end, slow.end, shared.events) == (ConnectionLost, None, [False])
     slow.transport.resumeProducing()
-    assert (slow.chunks, slow.ends) == ([b"a", b"b"], [ConnectionLost])
+    assert (slow.chunks, slow.end) == ([b"a", b"b"], ConnectionLost)
 
 
 @given(
@@ -177,10 +155,7 @@ def test_a_cut_body_is_cut_for_everybody():
 def test_every_reader_gets_the_same_bytes(chunks, windows, limit_bytes, random):
     """Whatever the speeds and the bound, each client gets the whole body in order."""
     shared = Shared(limit_bytes)
-    bodies = [(shared.recording.read(), Reader(window)) for window in windows]
-    for body, reader in bodies:
-        body.deliverBody(reader)
-    readers = [reader for _, reader in bodies]
+    readers = [reader for _, reader in map(shared.read, windows)]
     for chunk in chunks:
         while shared.origin.paused:
             random.choice(readers).transport.resumeProducing()
@@ -190,24 +165,22 @@ def test_every_reader_gets_the_same_bytes(chunks, windows, limit_bytes, random):
         for reader in readers:
             reader.transport.resumeProducing()
     assert [reader.chunks for reader in readers] == [chunks] * len(readers)
-    assert [reader.ends for reader in readers] == [[ResponseDone]] * len(readers)
+    assert [reader.end for reader in readers] == [ResponseDone] * len(readers)
 
 
 @pytest.mark.parametrize("length", [None, 2])
 def test_a_replay_waits_for_its_reader(length):
     """A stored body is pushed no faster than the client takes it."""
-    body, reader = replay_body((b"a", b"b"), length), Reader(window=1)
-    body.deliverBody(reader)
-    assert (body.length, reader.chunks, reader.ends) == (length, [b"a"], [])
+    body = replay_body((b"a", b"b"), length)
+    reader = delivered(body, window=1)
+    assert (body.length, reader.chunks, reader.end) == (length, [b"a"], None)
     reader.transport.resumeProducing()
-    assert (reader.chunks, reader.ends) == ([b"a", b"b"], [ResponseDone])
+    assert (reader.chunks, reader.end) == ([b"a", b"b"], ResponseDone)
 
 
 def test_an_empty_replay_ends_at_once():
     """A stored answer without a body is an answer."""
-    reader = Reader()
-    replay_body((), 0).deliverBody(reader)
-    assert reader.ends == [ResponseDone]
+    assert delivered(replay_body((), 0)).end is ResponseDone
 
 
 def test_whoever_joins_after_the_last_event_gets_all_of_it_and_its_end():
@@ -218,5 +191,5 @@ def test_whoever_joins_after_the_last_event_gets_all_of_it_and_its_end():
     first.discard()
     assert shared.events == [True]
     _, late = shared.read()
-    assert (late.chunks, late.ends) == ([b"data: 1\n\n", b"data: [DONE]\n\n"], [ResponseDone])
+    assert (late.chunks, late.end) == ([b"data: 1\n\n", b"data: [DONE]\n\n"], ResponseDone)
     assert shared.events == [True]

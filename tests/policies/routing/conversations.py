@@ -4,7 +4,7 @@ import json
 from random import Random
 
 import fakes
-from fakes import Answer, Reader, outcome_of
+from fakes import Answer, delivered, outcome_of
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -129,7 +129,6 @@ class Machine:
         if isinstance(result, Exception):
             self.exchange.end(Outcome.UPSTREAM_ERROR, 0.0)
             return result
-        reader = Reader()
-        result.body.deliverBody(reader)
+        reader = delivered(result.body)
         self.exchange.end(Outcome.COMPLETE, 0.0)
         return result.status, reader.data

@@ -1,7 +1,7 @@
 """Errors with status 200, for which another upstream is asked."""
 
 import pytest
-from fakes import Body, Reader, Whole, read, results_of
+from fakes import Body, Whole, delivered, read, results_of
 from policies.routing.routed import CHAT, JSON, SDK, STREAM, A, B, Routed, answer
 
 from openai_proxy.exchange.messages import ProxyResponse
@@ -76,8 +76,7 @@ def test_a_good_first_event_passes_at_once_and_the_rest_as_it_comes():
     body.feed(GOOD[30:90])
     assert results[0].status == 200
     assert routed.clock.getDelayedCalls() == []
-    reader = Reader()
-    results[0].body.deliverBody(reader)
+    reader = delivered(results[0].body)
     assert reader.data == b": hold on\n\n" + GOOD[:90]
     body.feed(GOOD[90:])
     body.end()
@@ -95,8 +94,7 @@ def test_a_stream_that_says_nothing_is_not_held_back_for_ever():
     assert results == []
     routed.clock.advance(1)
     assert results[0].status == 200
-    reader = Reader()
-    results[0].body.deliverBody(reader)
+    reader = delivered(results[0].body)
     body.feed(BAD)
     assert reader.data == b": hold on\n\n" + BAD
 

@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fakes import Body, Forward, Reader, exchange, outcome_of, response, through
+from fakes import Body, Forward, delivered, exchange, outcome_of, response, through
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.chains import compose
@@ -46,7 +46,7 @@ class Turns:
         if isinstance(outcome, Exception):
             return outcome.code
         event = json.dumps({"type": "response.created", "response": {"id": made}}).encode()
-        outcome.body.deliverBody(Reader())
+        delivered(outcome.body)
         body.feed(b"data: " + event + b"\n\n")
         return None
 

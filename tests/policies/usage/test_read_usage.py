@@ -7,7 +7,7 @@ import zlib
 import brotli
 import fakes
 import pytest
-from fakes import Reader
+from fakes import delivered, result_of, through
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -82,12 +82,8 @@ def make_request(body=BODY, endpoint="chat/completions", headers=(), method=b"PO
 
 def ask(request, upstream, stage=None, end=True):
     """Return what the client gets of one exchange."""
-    results = []
-    stage = stage or ReadUsage(True, lambda: 0.0)
-    Deferred.fromCoroutine(stage(request, upstream)).addCallback(results.append)
-    (response,) = results
-    client = Reader()
-    response.body.deliverBody(client)
+    response = result_of(through(stage or ReadUsage(True, lambda: 0.0), request, upstream))
+    client = delivered(response.body)
     data = client.data
     for body_filter in response.filters:
         data = body_filter.feed(data) + body_filter.finish()
@@ -98,11 +94,8 @@ def ask(request, upstream, stage=None, end=True):
 
 def leave(request, upstream):
     """Let the client of one exchange close when it has what the upstream has sent, before the stream's end."""
-    results = []
-    Deferred.fromCoroutine(ReadUsage(True, lambda: 0.0)(request, upstream)).addCallback(results.append)
-    (response,) = results
-    client = Reader()
-    response.body.deliverBody(client)
+    response = result_of(through(ReadUsage(True, lambda: 0.0), request, upstream))
+    client = delivered(response.body)
     data = client.data
     for body_filter in response.filters:
         data = body_filter.feed(data)

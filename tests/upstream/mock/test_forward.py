@@ -2,15 +2,13 @@
 
 import gzip
 import json
-from types import SimpleNamespace
 
 import pytest
-from fakes import exchange, through
+from fakes import delivered, exchange, incoming, result_of, through
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
-from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import Overloaded, RequestTooLarge
@@ -24,7 +22,7 @@ from openai_proxy.upstream.mock.memory import MockMemory
 from openai_proxy.wire.mock_url import MockParameters, parse_mock
 
 
-class World:
+class MockUpstream:
     """A mock upstream and a clock."""
 
     def __init__(self, url="mock:", room=1 << 30, **timeouts):
@@ -58,32 +56,7 @@ class World:
 
     def answer(self, *args, **changes):
         asking = self.ask(*args, **changes)
-        return now(asking)
-
-
-def now(deferred):
-    found = []
-    deferred.addBoth(found.append)
-    (result,) = found
-    if hasattr(result, "raiseException"):
-        result.raiseException()
-    return result
-
-
-class Reader:
-    def __init__(self, response):
-        self.data = b""
-        self.reason = None
-        response.body.deliverBody(self)
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.reason = reason.value
+        return result_of(asking)
 
 
 def header(response, name):
@@ -92,33 +65,35 @@ def header(response, name):
 
 def test_an_answer_has_length_type_and_an_id():
     """And the record says who answered."""
-    world = World()
-    response = world.answer()
-    reader = Reader(response)
+    mock = MockUpstream()
+    response = mock.answer()
+    reader = delivered(response.body)
     assert json.loads(reader.data)["choices"][0]["message"]["content"] == "one two three"
     assert header(response, b"content-length") == b"%d" % len(reader.data)
     assert header(response, b"content-type") == b"application/json"
     assert header(response, b"x-request-id").startswith(b"req_")
-    assert (world.exchange.upstream, world.exchange.attempts) == ("m", 1)
-    assert world.request.undelivered == [response.body]
+    assert (mock.exchange.upstream, mock.exchange.attempts) == ("m", 1)
+    assert mock.request.undelivered == [response.body]
 
 
 def test_a_refusal_has_an_id_too():
     """As every error."""
-    response = World().answer(endpoint="images/generations")
+    response = MockUpstream().answer(endpoint="images/generations")
     assert (response.status, header(response, b"x-request-id") is not None) == (404, True)
 
 
 def test_a_head_request_has_no_body():
     """Only the length of what GET would give."""
-    response = World().answer(method=b"HEAD", endpoint="models", target=b"/models", body=None)
-    assert Reader(response).data == b""
+    response = MockUpstream().answer(method=b"HEAD", endpoint="models", target=b"/models", body=None)
+    assert delivered(response.body).data == b""
     assert int(header(response, b"content-length")) > 100
 
 
 def test_a_websocket_is_not_mocked():
     """Its handshake is a GET, and of the path of an endpoint that is."""
-    response = World().answer(method=b"GET", endpoint="models", target=b"/models", body=None, upgrade=True)
+    response = MockUpstream().answer(
+        method=b"GET", endpoint="models", target=b"/models", body=None, upgrade=True
+    )
     assert response.status == 404
 
 
@@ -126,15 +101,15 @@ def test_a_compressed_body_is_read():
     """Its length is the decoded one for what is held in memory."""
     document = {"model": "mock-echo", "messages": [{"role": "user", "content": "hi"}]}
     headers = [(b"Content-Type", b"application/json"), (b"Content-Encoding", b"gzip")]
-    world = World()
+    mock = MockUpstream()
     body = gzip.compress(json.dumps(document).encode())
-    response = world.answer(body=body, headers=headers, encoded=True)
-    assert b'"hi"' in Reader(response).data
-    assert world.buffered.held_bytes > 0
-    world.exchange.end(Outcome.COMPLETE, 1.0)
-    assert world.buffered.held_bytes == 0
+    response = mock.answer(body=body, headers=headers, encoded=True)
+    assert b'"hi"' in delivered(response.body).data
+    assert mock.buffered.held_bytes > 0
+    mock.exchange.end(Outcome.COMPLETE, 1.0)
+    assert mock.buffered.held_bytes == 0
     with pytest.raises(Overloaded):
-        World(room=1).answer(body=body, headers=headers, encoded=True)
+        MockUpstream(room=1).answer(body=body, headers=headers, encoded=True)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +120,7 @@ def test_a_compressed_body_is_read():
 def test_a_body_that_cannot_be_read_is_refused(body):
     """As what is no JSON."""
     headers = [(b"Content-Type", b"application/json"), (b"Content-Encoding", b"gzip")]
-    assert World().answer(body=body, headers=headers, encoded=True).status == 400
+    assert MockUpstream().answer(body=body, headers=headers, encoded=True).status == 400
 
 
 FORM = (
@@ -159,29 +134,22 @@ UPLOAD = {
 }
 
 
-def arriving(data):
-    body = IncomingBody(SimpleNamespace(want_body=lambda: None, release_body=lambda: None), None, None)
-    body.feed(data)
-    body.end()
-    return body
-
-
-@pytest.mark.parametrize("made", [arriving, WholeBody])
+@pytest.mark.parametrize("made", [incoming, WholeBody])
 def test_an_upload_is_read_as_it_arrives(made):
     """What it takes of the memory is free when it has ended."""
-    world = World()
-    response = world.answer(body=made(FORM % b"x"), **UPLOAD)
-    assert json.loads(Reader(response).data)["bytes"] == 1
-    world.exchange.end(Outcome.COMPLETE, 1.0)
-    assert world.buffered.held_bytes == 0
+    mock = MockUpstream()
+    response = mock.answer(body=made(FORM % b"x"), **UPLOAD)
+    assert json.loads(delivered(response.body).data)["bytes"] == 1
+    mock.exchange.end(Outcome.COMPLETE, 1.0)
+    assert mock.buffered.held_bytes == 0
 
 
-@pytest.mark.parametrize("made", [arriving, WholeBody])
+@pytest.mark.parametrize("made", [incoming, WholeBody])
 def test_an_upload_that_is_too_large_is_refused(monkeypatch, made):
     """Before it is whole."""
     monkeypatch.setattr(module, "LARGEST_BODY_BYTES", 100)
     with pytest.raises(RequestTooLarge, match="at most 100 bytes"):
-        World().answer(body=made(FORM % bytes(200)), **UPLOAD)
+        MockUpstream().answer(body=made(FORM % bytes(200)), **UPLOAD)
 
 
 # ---- time
@@ -190,45 +158,45 @@ def test_an_upload_that_is_too_large_is_refused(monkeypatch, made):
 def test_latency_passes_before_the_head():
     """Also of a stream."""
     for members in ({}, {"stream": True}):
-        world = World("mock:latency_s=2")
-        asking = world.ask(members=members)
-        world.clock.advance(1.9)
+        mock = MockUpstream("mock:latency_s=2")
+        asking = mock.ask(members=members)
+        mock.clock.advance(1.9)
         assert not asking.called
-        world.clock.advance(0.1)
-        assert now(asking).status == 200
-        assert world.exchange.upstream_s == pytest.approx(2)
+        mock.clock.advance(0.1)
+        assert result_of(asking).status == 200
+        assert mock.exchange.upstream_s == pytest.approx(2)
 
 
 def test_tokens_take_their_time():
     """A stream comes word by word, a plain answer when all of it is written."""
-    world = World("mock:tokens_per_s=2")
-    reader = Reader(world.answer(text="abcd efgh", members={"stream": True}))
+    mock = MockUpstream("mock:tokens_per_s=2")
+    reader = delivered(mock.answer(text="abcd efgh", members={"stream": True}).body)
     seen = []
     for _ in range(8):
         seen.append(reader.data.count(b'"content":"') - 1)
-        world.clock.advance(0.5)
+        mock.clock.advance(0.5)
     assert seen == [0, 0, 1, 2, 2, 2, 2, 2]
     assert isinstance(reader.reason, ResponseDone)
-    asking = world.ask(text="abcd efgh")
-    world.clock.advance(1.4)
+    asking = mock.ask(text="abcd efgh")
+    mock.clock.advance(1.4)
     assert not asking.called
-    world.clock.advance(0.2)
+    mock.clock.advance(0.2)
     assert asking.called
 
 
 def test_who_leaves_while_it_waits_leaves_no_timer():
     """Before the head, and in mid-stream."""
-    world = World("mock:latency_s=2&tokens_per_s=1")
-    asking = world.ask()
+    mock = MockUpstream("mock:latency_s=2&tokens_per_s=1")
+    asking = mock.ask()
     asking.addErrback(lambda failure: None)
     asking.cancel()
-    assert world.clock.getDelayedCalls() == []
-    asking = world.ask(members={"stream": True})
-    world.clock.advance(2)
-    response = now(asking)
-    Reader(response)
+    assert mock.clock.getDelayedCalls() == []
+    asking = mock.ask(members={"stream": True})
+    mock.clock.advance(2)
+    response = result_of(asking)
+    delivered(response.body)
     response.body.discard()
-    assert world.clock.getDelayedCalls() == []
+    assert mock.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(
@@ -241,19 +209,19 @@ def test_who_leaves_while_it_waits_leaves_no_timer():
 def test_a_head_that_is_late_is_a_timeout(timeouts, kind, after_s):
     """As of a server."""
     for url, model in (("mock:latency_s=10", "mock-text"), ("mock:", "mock-stall")):
-        world = World(url, **timeouts)
-        asking = world.ask(model)
-        world.clock.advance(after_s)
+        mock = MockUpstream(url, **timeouts)
+        asking = mock.ask(model)
+        mock.clock.advance(after_s)
         with pytest.raises(UpstreamTimeout):
-            now(asking)
-        assert world.exchange.upstream_error_kinds == [("m", kind)]
+            result_of(asking)
+        assert mock.exchange.upstream_error_kinds == [("m", kind)]
 
 
 def test_a_stall_without_a_deadline_ends_with_the_client():
     """And with nothing else."""
-    world = World(first_byte=None)
-    asking = world.ask("mock-stall")
-    world.clock.advance(1e6)
+    mock = MockUpstream(first_byte=None)
+    asking = mock.ask("mock-stall")
+    mock.clock.advance(1e6)
     assert not asking.called
     asking.addErrback(lambda failure: None)
     asking.cancel()
@@ -266,25 +234,25 @@ def test_a_stall_without_a_deadline_ends_with_the_client():
 @pytest.mark.parametrize(("model", "status"), [("mock-429", 429), ("mock-500", 500)])
 def test_special_models_fail(model, status):
     """In OpenAI's shape."""
-    response = World().answer(model)
+    response = MockUpstream().answer(model)
     assert response.status == status
-    assert set(json.loads(Reader(response).data)["error"]) == {"message", "type", "param", "code"}
+    assert set(json.loads(delivered(response.body).data)["error"]) == {"message", "type", "param", "code"}
 
 
 def test_the_special_model_stalls_in_its_stream():
     """After its first events; the deadline of silence ends it."""
-    world = World(idle=5)
-    reader = Reader(world.answer("mock-stall", members={"stream": True}))
+    mock = MockUpstream(idle=5)
+    reader = delivered(mock.answer("mock-stall", members={"stream": True}).body)
     assert b'"content":"' in reader.data
-    world.clock.advance(5)
+    mock.clock.advance(5)
     assert reader.reason.kind == "timeout_idle"
 
 
 @pytest.mark.parametrize("members", [{}, {"stream": True}])
 def test_the_special_model_breaks_off(members):
     """In the middle of what it announced, or of its stream."""
-    response = World().answer("mock-cut", members=members)
-    reader = Reader(response)
+    response = MockUpstream().answer("mock-cut", members=members)
+    reader = delivered(response.body)
     assert isinstance(reader.reason, ConnectionLost)
     assert reader.data
     assert b"[DONE]" not in reader.data
@@ -296,11 +264,11 @@ def test_errors_come_at_their_rate_and_the_same_in_every_run():
     """So that a test of retries can be repeated."""
     runs = []
     for _ in range(2):
-        world = World("mock:error_rate=0.25")
-        runs.append([world.answer().status for _ in range(200)])
+        mock = MockUpstream("mock:error_rate=0.25")
+        runs.append([mock.answer().status for _ in range(200)])
     assert runs[0] == runs[1]
     assert 30 < runs[0].count(500) < 70
-    assert World("mock:error_rate=1").answer().status == 500
+    assert MockUpstream("mock:error_rate=1").answer().status == 500
 
 
 # ---- the URL

@@ -1,12 +1,10 @@
 """An upstream agent in memory, its clock, and servers by hand."""
 
-from fakes import Reader, Source, Transport, exchange
-from twisted.internet.defer import Deferred
+from fakes import Transport, exchange, results_of, through
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.upstream.agent import UpstreamAgent
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
@@ -39,7 +37,7 @@ class Server:
         self.protocol.connectionLost(Failure(error()))
 
 
-class World:
+class UpstreamEdge:
     """An agent, its clock and its reactor's connections."""
 
     def __init__(self, **timeouts):
@@ -53,12 +51,10 @@ class World:
 
     def send(self, method=b"GET", target=b"/models", pairs=(), credential=b"key", data=None):
         """Start a request; returns a list that will hold its response or its error."""
-        results = []
         self.last = self.client.request(
             method, BASE + target, headers=RequestHeaders(list(pairs), credential), data=data
         )
-        self.last.addCallbacks(results.append, lambda failure: results.append(failure.value))
-        return results
+        return results_of(self.last)
 
     def accept(self):
         """Accept the connection asked for last."""
@@ -74,23 +70,7 @@ class World:
         self.reactor.pump([0.25] * int(seconds * 4))
 
 
-def read(response):
-    reader = Reader()
-    response.deliverBody(reader)
-    return reader
-
-
-def incoming(length, *parts, complete=True):
-    """Return a body that arrives as it goes up."""
-    body = IncomingBody(Source(), length, None)
-    for part in parts:
-        body.feed(part)
-    if complete:
-        body.end()
-    return body
-
-
-class Forwarding(World):
+class ForwardingEdge(UpstreamEdge):
     """The innermost `forward` on the agent."""
 
     def __init__(self):
@@ -101,11 +81,9 @@ class Forwarding(World):
 
     def ask(self, body=None, method=b"POST", headers=(), **fields):
         """Start an exchange: (its record, a list that will hold the response or the error)."""
-        record, results = exchange(), []
+        record = exchange()
         request = ProxyRequest(method, b"/x", list(headers), body, record, credential=b"key", **fields)
-        running = Deferred.fromCoroutine(self.forward(request))
-        running.addCallbacks(results.append, lambda failure: results.append(failure.value))
-        return record, results
+        return record, results_of(through(self.forward, request))
 
     def keep(self, number=1):
         """Have some connections kept, the first of them idle for longest."""
