@@ -100,7 +100,8 @@ class Client:
     is_head = False
 
     def __init__(self) -> None:
-        self.exchange = Exchange(0.0, 0.0, "POST", "/v1/chat/completions", streaming=True)
+        self.exchange = Exchange(0.0, 0.0, "POST", "/v1/chat/completions")
+        self.exchange.streaming = True
         self.outcome: Outcome | None = None
 
     def end_exchange(self, outcome: Outcome) -> None:

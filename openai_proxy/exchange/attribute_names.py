@@ -10,6 +10,8 @@ before the first of them has all of its attributes.
 
 from __future__ import annotations
 
+from typing import Any
+
 MOST_NAMES = 29
 """The largest number of names, in every CPython so far: a table has 30 slots, and its first instance takes one."""
 
@@ -27,3 +29,17 @@ def share_names(kind: type, names: str) -> None:
     first: object = object.__new__(kind)
     for name in wanted:
         object.__setattr__(first, name, None)
+
+
+class OwnList:
+    """A list that is made when it is first accessed: most exchanges never fill it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, exchange: Any, owner: type) -> Any:
+        if exchange is None:
+            return self
+        made: list[Any] = []
+        exchange.__dict__[self._name] = made
+        return made

@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
-from .attribute_names import share_names
+from .attribute_names import OwnList, share_names
 from .outcome import Outcome
 from .usage import Usage
 
@@ -46,53 +46,15 @@ class Inspection:
     """The endpoint's name in rules."""
 
 
-class _OwnList:
-    """A list that is made when it is first accessed: most exchanges never fill it."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, exchange: Any, owner: type) -> Any:
-        if exchange is None:
-            return self
-        made: list[Any] = []
-        exchange.__dict__[self._name] = made
-        return made
-
-
-class Exchange:
-    """One exchange, from the end of the request's head to its end.
-
-    States: running (`outcome` is None), ended (`outcome` set, nothing
-    changes any more). `started`, `first_byte_at`, `ended_at` are monotonic
-    seconds; `timestamp` is seconds since the epoch.
+class ExchangeFacts:
+    """What may become known of an exchange, with the value that each fact has before.
 
     A plain class with defaults in the class: an exchange sets only the few
-    fields that it needs, while attrs would set all thirty. Those that every
-    exchange sets are slots: with them there would be more names than the
-    exchanges can share (`attribute_names`).
+    that it needs, while attrs would set all sixty.
     """
 
-    __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "method",
-        "path",
-        "peer",
-        "request_headers",
-        "started",
-        "timestamp",
-    )
+    __slots__ = ("__dict__", "__weakref__")
 
-    started: float
-    timestamp: float
-    method: str
-    path: str
-    """The path as the client sent it, without the query."""
-    request_headers: HeaderLines | None
-    """As the client sent them, credentials included: redact before writing."""
-    peer: Peer | None
-    """The other end of the client's connection."""
     target: bytes = b""
     """Path and query below the base URL, as the client sent them; empty before they are known."""
     reason: bytes = b""
@@ -116,12 +78,12 @@ class Exchange:
     ended_at: float | None = None
     upstream: str | None = None
     attempts: int = 0
-    retry_reasons: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
-    upstream_error_kinds: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
+    retry_reasons: list[str] = OwnList()  # type: ignore[assignment]  # a descriptor
+    upstream_error_kinds: list[tuple[str, str]] = OwnList()  # type: ignore[assignment]  # a descriptor
     """(upstream name, kind) of each failed attempt and of a body that broke off, for the metrics."""
-    failed_upstreams: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
+    failed_upstreams: list[str] = OwnList()  # type: ignore[assignment]  # a descriptor
     """The names of those among several upstreams whose attempts failed, in order, one for each failure."""
-    route_choices: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
+    route_choices: list[tuple[str, str]] = OwnList()  # type: ignore[assignment]  # a descriptor
     """Each choice among several upstreams, in order: the name, and the reason in one word."""
     route_reason: str | None = None
     """The reason for the last choice; None if there was none."""
@@ -208,24 +170,28 @@ class Exchange:
     """The worker that has it, which is the first three digits of the id; 0 in a single process."""
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
-    def __init__(
-        self,
-        started: float,
-        timestamp: float,
-        method: str,
-        path: str,
-        request_headers: HeaderLines | None = None,
-        peer: Peer | None = None,
-        **fields: Any,
-    ) -> None:
-        self.started = started
-        self.timestamp = timestamp
-        self.method = method
-        self.path = path
-        self.request_headers = request_headers
-        self.peer = peer
-        if fields:
-            self.__dict__.update(fields)
+
+@define(eq=False)
+class Exchange(ExchangeFacts):
+    """One exchange, from the end of the request's head to its end.
+
+    States: running (`outcome` is None), ended (`outcome` set, nothing
+    changes any more). `started`, `first_byte_at`, `ended_at` are monotonic
+    seconds; `timestamp` is seconds since the epoch.
+
+    What every exchange has is in slots: with it there would be more names
+    than the exchanges can share (`attribute_names`).
+    """
+
+    started: float
+    timestamp: float
+    method: str
+    path: str
+    """The path as the client sent it, without the query."""
+    request_headers: HeaderLines | None = None
+    """As the client sent them, credentials included: redact before writing."""
+    peer: Peer | None = None
+    """The other end of the client's connection."""
 
     @property
     def id(self) -> str:

@@ -95,6 +95,7 @@ EXEMPT = {
     "policies.think.event_numbers:EventNumbers": "driven by ResponseStream; at most MOST_ITEMS items are inserted",
     "policies.think.rewrite:with_thoughts": "renders one event or item of a few members",
     "policies.think.texts:(key_of|envelope)": "keeps short members of one event",
+    "policies.usage.estimate:token_estimate": "the operator's parameters",
     "policies.limits.token_bucket:.*": "counts",
     "policies.usage.estimate:(reserved_model_tokens|estimated_prompt_tokens)": "adds what prompt_tokens and requested_output_tokens have read",
     "policies.routing.health:.*": "counts",

@@ -25,7 +25,8 @@ observers = build_observers(["slow:file=" + sys.argv[1] + ":over_s=2"], Observer
 publisher = ExchangePublisher(observers, Clock())
 publisher.start()
 for ended_at in (1.0, 5.0):
-    exchange = Exchange(started=0.0, timestamp=0.0, method="GET", path="/", endpoint="models")
+    exchange = Exchange(started=0.0, timestamp=0.0, method="GET", path="/")
+    exchange.endpoint = "models"
     exchange.end(Outcome.COMPLETE, ended_at)
     publisher.ending(exchange)
 publisher.stop()
