@@ -42,7 +42,7 @@ HELD = 20
 """Streams that run while SIGTERM comes."""
 
 
-class World:
+class Booked:
     """A daemon with two workers before two upstreams that keep books, and a crowd at its door."""
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack, cache: str, seed: int) -> None:
@@ -87,7 +87,7 @@ class World:
         return [*self.daemon.defects, *errors]
 
 
-def reloads(world: World, seed: int) -> list[str]:
+def reloads(booked: Booked, seed: int) -> list[str]:
     """Reload with other limits, another think tag that no answer has, another key, again and again."""
     found: list[str] = []
     counts = [0]
@@ -100,48 +100,48 @@ def reloads(world: World, seed: int) -> list[str]:
     def _reload(count: int) -> None:
         more = f"[rate_limit]\nrequests_per_minute = {100_000 + count}\n"
         more += f'[[keys]]\nname = "n{count}"\nkey = "new-{count}"\n'
-        world.file.write_text(world.toml.replace("[[upstreams]]", more + "[[upstreams]]", 1))
-        world.daemon.signal(signal.SIGHUP)
+        booked.file.write_text(booked.toml.replace("[[upstreams]]", more + "[[upstreams]]", 1))
+        booked.daemon.signal(signal.SIGHUP)
         # every fifth comes while the one before it is still at work
-        if count % 5 and not eventually(lambda: _reloaded(world) >= count, 20):
+        if count % 5 and not eventually(lambda: _reloaded(booked) >= count, 20):
             found.append(f"reload {count} was never reported")
 
-    crowd = world.during(seed, disturb)
-    answer = _asked(world.daemon.port, f"new-{counts[0]}", "gpt-4o-mini")
+    crowd = booked.during(seed, disturb)
+    answer = _asked(booked.daemon.port, f"new-{counts[0]}", "gpt-4o-mini")
     if answer != 200:
         found.append(f"the last key got {answer}")
-    ledger = Ledger(world.daemon, world.books, REQUESTS + 1)
+    ledger = Ledger(booked.daemon, booked.books, REQUESTS + 1)
     print(f"SIGHUP: {counts[0]} reloads in {REQUESTS} requests, statuses {_sorted(crowd)}")
     return [*found, *crowd.wrong, *ledger.found]
 
 
-def crashes(world: World, seed: int) -> list[str]:
+def crashes(booked: Booked, seed: int) -> list[str]:
     """Kill a worker now and then: only what it was answering may break, and a stranger's budget may not."""
     killed = 0
 
     def disturb(over: threading.Event) -> None:
         nonlocal killed
         while killed < 4 and not over.wait(2.0):
-            if len(serving := workers(world.daemon)) == 2:
+            if len(serving := workers(booked.daemon)) == 2:
                 os.kill(serving[0], signal.SIGKILL)  # the one that has served longer
                 killed += 1
 
-    crowd = world.during(seed, disturb)
+    crowd = booked.during(seed, disturb)
     broken = [
         text for text in crowd.wrong if "whole=False" in text or "Ended" in text or "Connection" in text
     ]
     found = [text for text in crowd.wrong if text not in broken]
     if len(broken) > killed * THREADS:
         found.append(f"{len(broken)} answers broke off for {killed} workers: {broken[0]}")
-    page = get_json(world.daemon.port, "/admin/usage")
+    page = get_json(booked.daemon.port, "/admin/usage")
     held = [each for each in page["budgets"] if each["reserved_usd"]]
     print(f"kill -9: {killed} workers, {len(broken)} answers broke off, still reserved: {held}")
-    if held and not eventually(lambda: not _reserved(world.daemon.port), 90):
+    if held and not eventually(lambda: not _reserved(booked.daemon.port), 90):
         found.append(f"reserved for ever: {held}")
     return found
 
 
-def lost_redis(world: World, redis: RedisServer, seed: int) -> list[str]:
+def lost_redis(booked: Booked, redis: RedisServer, seed: int) -> list[str]:
     """Kill Redis and start it again, empty: requests go on, and no key may spend its budget twice over."""
     cycles = 0
 
@@ -153,9 +153,9 @@ def lost_redis(world: World, redis: RedisServer, seed: int) -> list[str]:
             redis.start()
             cycles += 1
 
-    crowd = world.during(seed, disturb)
-    ledger = Ledger(world.daemon, world.books, REQUESTS)
-    budgets = {each["key"]: each for each in get_json(world.daemon.port, "/admin/usage")["budgets"]}
+    crowd = booked.during(seed, disturb)
+    ledger = Ledger(booked.daemon, booked.books, REQUESTS)
+    budgets = {each["key"]: each for each in get_json(booked.daemon.port, "/admin/usage")["budgets"]}
     spent = collections.Counter[str]()
     for line in ledger.lines:
         spent[line["key"]] += line["cost_usd"] or 0.0
@@ -167,12 +167,12 @@ def lost_redis(world: World, redis: RedisServer, seed: int) -> list[str]:
     return [*crowd.wrong, *(text for text in ledger.found if not text.startswith(("budget", "reserved")))]
 
 
-def ends(world: World, seed: int) -> list[str]:
+def ends(booked: Booked, seed: int) -> list[str]:
     """SIGTERM while streams run, then a restart: all streams come whole, and the state file has all that was spent."""
     found: list[str] = []
-    crowd = world.during(seed, lambda over: None, 200)
+    crowd = booked.during(seed, lambda over: None, 200)
     held = HeldStream()
-    for upstream in world.upstreams:
+    for upstream in booked.upstreams:
         upstream.script = held
     stream = {
         "model": "gpt-4o-mini",
@@ -181,23 +181,23 @@ def ends(world: World, seed: int) -> list[str]:
         "messages": [{"role": "user", "content": "x"}],
     }
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(world.daemon.port)) for _ in range(HELD)]
+        clients = [stack.enter_context(Client(booked.daemon.port)) for _ in range(HELD)]
         for client in clients:
             client.send(post("ann-key", stream))
             client.read_until(b"first")
-        world.daemon.signal(signal.SIGTERM)
-        eventually(lambda: not accepts(world.daemon.port), 10)
+        booked.daemon.signal(signal.SIGTERM)
+        eventually(lambda: not accepts(booked.daemon.port), 10)
         held.finish.set()
         cut = sum(b"data: last" not in client.rest(20) for client in clients)
     if cut:
         found.append(f"{cut} of {HELD} streams were cut by SIGTERM")
-    if not world.daemon.wait_until_gone(20):
+    if not booked.daemon.wait_until_gone(20):
         found.append("SIGTERM did not end it")
-    found += world.daemon.defects
-    lines = Ledger.lines_of(world.directory)
+    found += booked.daemon.defects
+    lines = Ledger.lines_of(booked.directory)
     spent = sum(line["cost_usd"] or 0.0 for line in lines)
-    world.daemon = world.start()
-    page = get_json(world.daemon.port, "/admin/usage")
+    booked.daemon = booked.start()
+    page = get_json(booked.daemon.port, "/admin/usage")
     reported = sum(each["spent_usd"] for each in page["budgets"])
     print(
         f"SIGTERM: {HELD} streams, cut: {cut}; log {spent:.6f}, budgets after the restart {reported:.6f} USD"
@@ -209,9 +209,9 @@ def ends(world: World, seed: int) -> list[str]:
     return [*found, *crowd.wrong]
 
 
-def _reloaded(world: World) -> int:
+def _reloaded(booked: Booked) -> int:
     """Return the number of reloads in the log; two signals in quick succession may be one."""
-    return world.daemon.log.count("configuration reloaded")
+    return booked.daemon.log.count("configuration reloaded")
 
 
 def _sorted(crowd: Crowd) -> dict[int | None, int]:
@@ -229,22 +229,22 @@ def _reserved(port: int) -> float:
 
 
 @contextlib.contextmanager
-def world(seed: int, cache: str = "memory:") -> Iterator[World]:
+def booked(seed: int, cache: str = "memory:") -> Iterator[Booked]:
     """Start one in a directory of its own."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
-        yield World(Path(directory), stack, cache, seed)
+        yield Booked(Path(directory), stack, cache, seed)
 
 
 def main() -> int:
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     wrong = 0
     for round_ in (reloads, crashes, ends):
-        with world(seed) as each:
+        with booked(seed) as each:
             wrong += _told([*round_(each, seed), *each.faults()])
     redis = RedisServer()
     redis.start()
     try:
-        with world(seed, redis.url) as each:
+        with booked(seed, redis.url) as each:
             wrong += _told([*lost_redis(each, redis, seed), *each.faults()])
     finally:
         redis.kill()

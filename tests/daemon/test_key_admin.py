@@ -3,7 +3,8 @@
 import pytest
 from attrs import evolve
 from daemon.memory_keys import MemoryKeys
-from twisted.internet.defer import Deferred, succeed
+from fakes import result_of
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.admin import KeyAdmin
@@ -20,8 +21,8 @@ from openai_proxy.settings.stored_keys.record import StoredSecret
 NOW = 1_800_000_000.0
 
 
-class World:
-    """One daemon's part of it."""
+class Operator:
+    """An operator of one daemon over the store."""
 
     def __init__(self, directory, store, has_store=True):
         (directory / "c.toml").write_text(
@@ -48,15 +49,6 @@ class World:
     async def spent(self, keys):
         return {"config": Spent("2027-01", 1.5)}
 
-    def do(self, coroutine):
-        """Return what it brings, or raise."""
-        results = []
-        Deferred.fromCoroutine(coroutine).addBoth(results.append)
-        (result,) = results
-        if hasattr(result, "raiseException"):
-            result.raiseException()
-        return result
-
 
 @pytest.fixture
 def store():
@@ -64,23 +56,23 @@ def store():
 
 
 @pytest.fixture
-def world(tmp_path, store):
-    return World(tmp_path, store)
+def operator(tmp_path, store):
+    return Operator(tmp_path, store)
 
 
-def test_the_life_of_a_key(world):
+def test_the_life_of_a_key(operator):
     """Each change is logged with what was set, and never with a secret."""
-    made = world.do(world.admin.make({"name": "alice", "note": "n"}, "token"))
+    made = result_of(operator.admin.make({"name": "alice", "note": "n"}, "token"))
     assert (made["state"], made["source"], made["made"]) == ("active", "store", "2027-01-15T08:00:00Z")
-    changed = world.do(world.admin.change("alice", {"blocked": True, "note": None}, "socket"))
+    changed = result_of(operator.admin.change("alice", {"blocked": True, "note": None}, "socket"))
     assert (changed["state"], changed["note"]) == ("blocked", None)
-    rotated = world.do(world.admin.rotate("alice", {"grace_s": 60}, "token"))
+    rotated = result_of(operator.admin.rotate("alice", {"grace_s": 60}, "token"))
     assert rotated["former_secret_until"] == "2027-01-15T08:01:00Z"
     assert rotated["key"] != made["key"]
-    assert world.do(world.admin.revoke("alice", "token")) is None
+    assert result_of(operator.admin.revoke("alice", "token")) is None
     with pytest.raises(KeyNotFound):
-        world.do(world.admin.one("alice"))
-    documents = [change.document() for change in world.changes]
+        result_of(operator.admin.one("alice"))
+    documents = [change.document() for change in operator.changes]
     assert [(each["action"], each["key"], each["by"]) for each in documents] == [
         ("made", "alice", "token"),
         ("changed", "alice", "socket"),
@@ -91,62 +83,62 @@ def test_the_life_of_a_key(world):
     assert "sk-proxy-" not in str(documents)
 
 
-def test_the_list_has_all_keys_and_no_secret(world):
+def test_the_list_has_all_keys_and_no_secret(operator):
     """Those of the configuration too, with what they have spent."""
-    world.do(world.admin.make({"name": "alice", "group": "team"}, "token"))
-    listed = world.do(world.admin.listed(None))["data"]
+    result_of(operator.admin.make({"name": "alice", "group": "team"}, "token"))
+    listed = result_of(operator.admin.listed(None))["data"]
     assert [(each["name"], each["source"], each["spent_usd"]) for each in listed] == [
         ("config", "config", 1.5),
         ("alice", "store", None),
     ]
     assert "sk-" not in str(listed)
-    assert [each["name"] for each in world.do(world.admin.listed("team"))["data"]] == ["alice"]
+    assert [each["name"] for each in result_of(operator.admin.listed("team"))["data"]] == ["alice"]
 
 
-def test_what_cannot_be_changed(world, tmp_path, store):
+def test_what_cannot_be_changed(operator, tmp_path, store):
     """And nothing is logged about it."""
     for error, refused in [
-        (KeyExists, world.admin.make({"name": "config"}, "token")),
-        (KeyInConfig, world.admin.change("config", {"blocked": True}, "token")),
-        (KeyInConfig, world.admin.rotate("config", {}, "token")),
-        (KeyInConfig, world.admin.revoke("config", "token")),
-        (KeyNotFound, world.admin.change("bob", {"blocked": True}, "token")),
-        (KeyNotFound, world.admin.revoke("bob", "token")),
-        (InvalidValue, world.admin.make({"name": "bob", "budget_usd": 5}, "token")),
-        (NoKeyStore, World(tmp_path, store, has_store=False).admin.make({"name": "bob"}, "token")),
+        (KeyExists, operator.admin.make({"name": "config"}, "token")),
+        (KeyInConfig, operator.admin.change("config", {"blocked": True}, "token")),
+        (KeyInConfig, operator.admin.rotate("config", {}, "token")),
+        (KeyInConfig, operator.admin.revoke("config", "token")),
+        (KeyNotFound, operator.admin.change("bob", {"blocked": True}, "token")),
+        (KeyNotFound, operator.admin.revoke("bob", "token")),
+        (InvalidValue, operator.admin.make({"name": "bob", "budget_usd": 5}, "token")),
+        (NoKeyStore, Operator(tmp_path, store, has_store=False).admin.make({"name": "bob"}, "token")),
     ]:
         with pytest.raises(error):
-            world.do(refused)
-    assert world.changes == []
+            result_of(refused)
+    assert operator.changes == []
     assert store.records == {}
 
 
-def test_a_page_shows_what_the_store_has_now(world, tmp_path, store):
+def test_a_page_shows_what_the_store_has_now(operator, tmp_path, store):
     """Also what another machine has just changed; what was known last while the store is away."""
-    other = World(tmp_path, store)
-    other.do(other.admin.make({"name": "alice"}, "token"))
-    assert world.do(world.admin.one("alice"))["name"] == "alice"
+    other = Operator(tmp_path, store)
+    result_of(other.admin.make({"name": "alice"}, "token"))
+    assert result_of(operator.admin.one("alice"))["name"] == "alice"
     store.away = True
-    assert world.do(world.admin.one("alice"))["name"] == "alice"
+    assert result_of(operator.admin.one("alice"))["name"] == "alice"
     with pytest.raises(KeyStoreUnavailable):
-        world.do(world.admin.make({"name": "bob"}, "token"))
+        result_of(operator.admin.make({"name": "bob"}, "token"))
 
 
-def test_a_store_that_was_never_read_is_no_empty_one(world, store):
+def test_a_store_that_was_never_read_is_no_empty_one(operator, store):
     """A list without its keys would be believed."""
     store.away = True
-    for asked in (world.admin.listed(None), world.admin.one("alice")):
+    for asked in (operator.admin.listed(None), operator.admin.one("alice")):
         with pytest.raises(KeyStoreUnavailable):
-            world.do(asked)
+            result_of(asked)
 
 
-def test_requests_go_on_while_many_keys_are_listed(world, store):
+def test_requests_go_on_while_many_keys_are_listed(operator, store):
     """Ten thousand keys in one turn of the reactor held all clients for most of a second."""
     record, _ = made({"name": "x"}, "sk-proxy-x", 0.0)
     for number in range(2 * AT_ONCE):
         digest = sha256_of(f"sk-proxy-{number}")
         store.records[f"key{number}"] = evolve(record, secrets=(StoredSecret(digest),)).dump()
     store.revision += 1
-    listed = world.do(world.admin.listed(None))["data"]
-    assert (len(listed), world.pauses) == (2 * AT_ONCE + 1, 2)
+    listed = result_of(operator.admin.listed(None))["data"]
+    assert (len(listed), operator.pauses) == (2 * AT_ONCE + 1, 2)
     assert listed[-1]["name"] == f"key{2 * AT_ONCE - 1}"

@@ -2,7 +2,7 @@
 
 import fakes
 import pytest
-from twisted.internet.defer import Deferred
+from fakes import result_of
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.build import Spending
@@ -37,7 +37,9 @@ expires = 2020-01-01
 """
 
 
-class World:
+class Reports:
+    """Reports over a configuration with three keys."""
+
     def __init__(self, directory):
         (directory / "c.toml").write_text(CONFIG)
         environ = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_PROXY_CONFIG": "c.toml"}
@@ -58,12 +60,7 @@ class World:
 
     def ask(self, headers=(), address="10.1.2.3", days=30):
         """Return the document, or raise."""
-        results = []
-        Deferred.fromCoroutine(self.report.answer(list(headers), address, days)).addBoth(results.append)
-        (result,) = results
-        if hasattr(result, "raiseException"):
-            result.raiseException()
-        return result
+        return result_of(self.report.answer(list(headers), address, days))
 
     def use(self, key, days_ago=0, model="gpt-5"):
         ended = fakes.exchange(
@@ -74,16 +71,16 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def reports(tmp_path):
+    return Reports(tmp_path)
 
 
-def test_an_owner_sees_the_own_key_only(world):
+def test_an_owner_sees_the_own_key_only(reports):
     """Rules, limits and use; nothing of another key."""
-    world.use("alice")
-    world.use("alice", days_ago=2)
-    world.use("bob")
-    found = world.ask(ALICE, days=2)
+    reports.use("alice")
+    reports.use("alice", days_ago=2)
+    reports.use("bob")
+    found = reports.ask(ALICE, days=2)
     assert (found["name"], found["models"], found["endpoints"]) == ("alice", ["gpt-*"], ["@metered"])
     assert found["usage"] == [
         {
@@ -96,22 +93,22 @@ def test_an_owner_sees_the_own_key_only(world):
             "cost_usd": 0.25,
         }
     ]
-    assert len(world.ask(ALICE)["usage"]) == 2
+    assert len(reports.ask(ALICE)["usage"]) == 2
     assert found["budgets"] == []
 
 
-def test_limits_are_looked_at_and_not_charged(world):
+def test_limits_are_looked_at_and_not_charged(reports):
     """Asking takes nothing from what is left."""
     limits = Limits(10, None, 2)
     for _ in range(2):
-        world.levels.decide("alice", limits, 0.0)
+        reports.levels.decide("alice", limits, 0.0)
     expected = {
         "requests": {"limit": 10, "remaining": 8, "reset_s": 12.0},
         "tokens": None,
         "concurrent": {"limit": 2, "remaining": 0, "reset_s": None},
     }
-    assert world.ask(ALICE)["limits"] == expected
-    assert world.ask(ALICE)["limits"] == expected
+    assert reports.ask(ALICE)["limits"] == expected
+    assert reports.ask(ALICE)["limits"] == expected
 
 
 @pytest.mark.parametrize(
@@ -124,18 +121,18 @@ def test_limits_are_looked_at_and_not_charged(world):
         ([(b"api-key", b"sk-bob")], None, AddressNotAllowed),
     ],
 )
-def test_who_may_not_call_learns_nothing(world, headers, address, error):
+def test_who_may_not_call_learns_nothing(reports, headers, address, error):
     """As the API refuses it."""
     with pytest.raises(error):
-        world.ask(headers, address)
+        reports.ask(headers, address)
 
 
-def test_it_answers_sixty_times_a_minute(world):
+def test_it_answers_sixty_times_a_minute(reports):
     """By key; and again when time has passed."""
     for _ in range(60):
-        world.ask(ALICE)
+        reports.ask(ALICE)
     with pytest.raises(RequestLimitReached, match="60 times"):
-        world.ask(ALICE)
-    world.ask([(b"api-key", b"sk-bob")])
-    world.clock.advance(1.1)
-    world.ask(ALICE)
+        reports.ask(ALICE)
+    reports.ask([(b"api-key", b"sk-bob")])
+    reports.clock.advance(1.1)
+    reports.ask(ALICE)

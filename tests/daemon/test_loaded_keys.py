@@ -2,6 +2,7 @@
 
 import pytest
 from daemon.memory_keys import MemoryKeys
+from fakes import result_of, results_of
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
@@ -23,12 +24,7 @@ class Process:
 
     def change(self, name, work):
         """Return what the change brings, or raise."""
-        results = []
-        Deferred.fromCoroutine(self.keys.change(name, work)).addBoth(results.append)
-        (result,) = results
-        if hasattr(result, "raiseException"):
-            result.raiseException()
-        return result
+        return result_of(self.keys.change(name, work))
 
     def make(self, name):
         record, _ = changes.made({"name": name}, "sk-proxy-" + name, 0.0)
@@ -141,9 +137,8 @@ def test_others_are_told_before_the_change_is_confirmed(store, clock):
     one, spreads = Process(store, clock), []
     waits = Deferred()
     one.keys.spread = lambda: spreads.append(sorted(one.keys.records)) or waits
-    results = []
     record, _ = changes.made({"name": "alice"}, "sk-proxy-a", 0.0)
-    Deferred.fromCoroutine(one.keys.change("alice", lambda old: record)).addBoth(results.append)
+    results = results_of(one.keys.change("alice", lambda old: record))
     assert spreads == [["alice"]]
     assert results == []
     waits.callback(None)
@@ -162,9 +157,7 @@ def test_uses_are_written_now_and_then(store, clock):
     clock.advance(WRITE_USES_EVERY_S)
     assert store.minutes == {"alice": 1}
     one.keys.note_use("bob", 600.0)
-    found = []
-    Deferred.fromCoroutine(one.keys.uses()).addCallback(found.append)
-    assert found == [{"alice": 1, "bob": 10}]
+    assert result_of(one.keys.uses()) == {"alice": 1, "bob": 10}
     one.keys.stop()
     assert store.minutes == {"alice": 1, "bob": 10}
 
@@ -231,6 +224,4 @@ def test_the_use_of_a_deleted_key_is_forgotten(store, clock):
     one.keys.note_use("alice", 600.0)
     one.change("alice", lambda old: None)
     clock.advance(WRITE_USES_EVERY_S)
-    found = []
-    Deferred.fromCoroutine(one.keys.uses()).addCallback(found.append)
-    assert (store.minutes, found) == ({}, [{}])
+    assert (store.minutes, result_of(one.keys.uses())) == ({}, {})

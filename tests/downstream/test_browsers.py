@@ -14,7 +14,7 @@ def request(method, path, lines=b""):
     return b"%b %b HTTP/1.1\r\nHost: proxy.test\r\n%b\r\n" % (method, path, lines)
 
 
-def world(listed=(), guards=False, forward=None):
+def guarded(listed=(), guards=False, forward=None):
     made = Downstream(forward)
     made.site.web_origins = WebOrigins(frozenset(listed), guards)
     return made
@@ -22,7 +22,7 @@ def world(listed=(), guards=False, forward=None):
 
 def test_a_preflight_takes_its_own_way():
     """It has no credentials, so that no stage may see it."""
-    made = world()
+    made = guarded()
     made.api.preflight = Recorder()
     made.connect().send(request(b"OPTIONS", PATH, ASKS))
     assert (len(made.api.preflight.requests), len(made.forward.requests)) == (1, 0)
@@ -32,7 +32,7 @@ def test_a_preflight_takes_its_own_way():
 
 def test_a_listed_origins_preflight_is_answered_here():
     """Nothing goes upstream, and the exchange is complete."""
-    made = world([b"http://app.test:80"])
+    made = guarded([b"http://app.test:80"])
     made.api.preflight = Recorder()
     got = made.connect().send(request(b"OPTIONS", PATH, ASKS), request(b"GET", b"/v1/models"))
     head = got.partition(b"\r\n\r\n")[0]
@@ -49,7 +49,7 @@ def test_a_listed_origins_preflight_is_answered_here():
 
 def test_an_unlisted_origin_is_refused():
     """Preflights and requests alike; nothing is forwarded."""
-    made = world([b"http://other.test:80"])
+    made = guarded([b"http://other.test:80"])
     for raw in (request(b"OPTIONS", PATH, ASKS), request(b"GET", b"/v1/models", ORIGIN)):
         got = made.connect().send(raw)
         assert got.startswith(b"HTTP/1.1 403 ")
@@ -65,7 +65,7 @@ def test_a_listed_origin_reads_answers(path):
     async def forward(request):
         return response(Answer(b"ok"), (b"Access-Control-Allow-Origin", b"*"))
 
-    made = world([b"http://app.test:80"], forward=forward)
+    made = guarded([b"http://app.test:80"], forward=forward)
     got = made.connect().send(request(b"GET", path, ORIGIN)).lower()
     assert got.startswith(b"http/1.1 200 ")
     assert got.count(b"access-control-allow-origin") == 1
@@ -76,14 +76,14 @@ def test_a_listed_origin_reads_answers(path):
 @pytest.mark.parametrize("raw", [request(b"TRACE", b"/v1/models", ORIGIN), request(b"GET", b"/no", ORIGIN)])
 def test_pages_read_our_errors(raw):
     """Without the line they see "Failed to fetch"."""
-    assert b"\r\naccess-control-allow-origin: *\r\n" in world().connect().send(raw)
-    assert b"access-control" not in world().connect().send(raw.replace(ORIGIN, b""))
+    assert b"\r\naccess-control-allow-origin: *\r\n" in guarded().connect().send(raw)
+    assert b"access-control" not in guarded().connect().send(raw.replace(ORIGIN, b""))
 
 
 @pytest.mark.parametrize("path", [b"/v1/models", b"/", b"/health"])
 def test_inject_mode_refuses_other_origins(path):
     """On every path, and WebSocket handshakes too; own pages may call."""
-    made = world(guards=True)
+    made = guarded(guards=True)
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     for lines in (ORIGIN, b"Sec-Fetch-Site: cross-site\r\n", ORIGIN + upgrade):
         assert b'"origin_not_allowed"' in made.connect().send(request(b"GET", path, lines))
@@ -93,7 +93,7 @@ def test_inject_mode_refuses_other_origins(path):
 
 def test_equal_heads_are_judged_each_time():
     """What is remembered of a head must not outlive a reload."""
-    made = world(guards=True)
+    made = guarded(guards=True)
     client = made.connect()
     raw = request(b"GET", b"/v1/models", ORIGIN)
     assert client.send(raw).startswith(b"HTTP/1.1 403 ")

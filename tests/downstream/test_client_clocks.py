@@ -165,8 +165,8 @@ class Walk:
 
     def __init__(self):
         self.waiting, self.bodies, self.requests, self.unsent = [], [], [], b""
-        self.world = Downstream(self.forward)
-        self.client = self.world.connect()
+        self.edge = Downstream(self.forward)
+        self.client = self.edge.connect()
         self.pair = None
         self.clocks = self.client.channel.clocks = Recorded(LIMITS, 0)
 
@@ -249,13 +249,13 @@ class Walk:
         self.client.channel.tunnel.finish(Outcome.COMPLETE)
 
     def drain(self):
-        self.world.site.drain()
+        self.edge.site.drain()
 
     def lose(self):
         self.client.channel.connectionLost()
 
     def wait(self, seconds):
-        self.world.advance(seconds)
+        self.edge.advance(seconds)
 
 
 HEAD_ = [("send", GET, 9)]

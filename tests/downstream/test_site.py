@@ -4,9 +4,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fakes import Answer, Downstream, response
+from fakes import Answer, Downstream, HeldForward
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -15,20 +14,6 @@ from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.pages.pages import JSONPage
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: p\r\n\r\n"
-
-
-class Waiting:
-    """A `forward` that answers when the test says so."""
-
-    def __init__(self):
-        self.answers = []
-
-    async def __call__(self, request):
-        self.answers.append(Deferred())
-        return await self.answers[-1]
-
-    def answer(self):
-        self.answers.pop(0).callback(response(Answer(b"ok")))
 
 
 @pytest.mark.parametrize(
@@ -57,9 +42,9 @@ class Waiting:
 )
 def test_pages_are_told_from_the_api_by_their_first_segment(path, expected):
     """Nothing of the API is hidden by a page, and no page by the API, nor has a page's name two spellings."""
-    world = Downstream()
-    world.site.root.children[b"health"].putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
-    client = world.connect()
+    edge = Downstream()
+    edge.site.root.children[b"health"].putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
+    client = edge.connect()
     client.transport.hostAddr = IPv4Address("TCP", "127.0.0.1", 80)
     body = client.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n").partition(b"\r\n\r\n")[2]
     assert expected == (body if isinstance(expected, bytes) else json.loads(body)["error"]["code"])
@@ -75,11 +60,9 @@ def test_the_first_segment_keeps_its_spelling():
 
 def test_the_api_gets_its_target_byte_for_byte():
     """The tree is walked with a copy."""
-    world = Downstream()
-    world.connect().send(b"GET /v1/files/a%2Fb%20c;d/%63ontent?x=%41+&y HTTP/1.1\r\nHost: p\r\n\r\n")
-    assert [request.target for request in world.forward.requests] == [
-        b"/files/a%2Fb%20c;d/%63ontent?x=%41+&y"
-    ]
+    edge = Downstream()
+    edge.connect().send(b"GET /v1/files/a%2Fb%20c;d/%63ontent?x=%41+&y HTTP/1.1\r\nHost: p\r\n\r\n")
+    assert [request.target for request in edge.forward.requests] == [b"/files/a%2Fb%20c;d/%63ontent?x=%41+&y"]
 
 
 class Guest(Resource):
@@ -101,13 +84,13 @@ class Guest(Resource):
 
 
 def guest_asked(target):
-    """Return a world with a Guest at /guest, the client that asked it for `target`, and what came back."""
-    world = Downstream()
-    world.guest = Guest()
-    world.site.root.putChild(b"guest", world.guest)
-    client = world.connect()
+    """Return an edge with a Guest at /guest, the client that asked it for `target`, and what came back."""
+    edge = Downstream()
+    edge.guest = Guest()
+    edge.site.root.putChild(b"guest", edge.guest)
+    client = edge.connect()
     return (
-        world,
+        edge,
         client,
         client.send(b"GET " + target + b" HTTP/1.1\r\nHost: p\r\nX: y\r\nCookie: c=d\r\n\r\n"),
     )
@@ -115,104 +98,104 @@ def guest_asked(target):
 
 def test_a_page_may_be_any_resource_of_twisted_web():
     """It finds all that it knows of a request: path, query, headers, cookies, the end."""
-    world, client, answer = guest_asked(b"/guest/a%20b?q")
+    edge, client, answer = guest_asked(b"/guest/a%20b?q")
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nSet-Cookie: seen=yes\r\n" in answer
     assert answer.endswith(b"\r\n\r\n/guest/a%20b a b y d")
-    assert world.guest.ends == [None]
+    assert edge.guest.ends == [None]
     assert b" 200 " in client.send(GET)
 
 
 def test_a_page_hears_that_its_client_has_left():
     """As from any Request; and no exchange of the API has ended."""
-    world, client, _ = guest_asked(b"/guest?wait=1")
+    edge, client, _ = guest_asked(b"/guest?wait=1")
     client.lose()
-    [failure] = world.guest.ends
+    [failure] = edge.guest.ends
     assert failure.check(ConnectionDone)
-    assert world.published == []
+    assert edge.published == []
 
 
 def test_an_exchange_is_published_once():
     """However it ends, and whatever comes after its end."""
-    world = Downstream()
-    client = world.connect()
+    edge = Downstream()
+    client = edge.connect()
     assert client.send(GET).startswith(b"HTTP/1.1 200 OK")
     client.lose()
-    assert world.outcomes == ["complete"]
+    assert edge.outcomes == ["complete"]
 
 
 def test_connections_have_a_bound():
     """One too many gets an error and is closed; the others continue, and a free slot is used again."""
-    world = Downstream(connections=1)
-    first, second = world.connect(), world.connect()
+    edge = Downstream(connections=1)
+    first, second = edge.connect(), edge.connect()
     refused = second.send(GET)
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b'"overloaded"' in refused
     assert first.send(GET).startswith(b"HTTP/1.1 200 ")
     second.lose()
     first.lose()
-    assert world.site.channels == set()
-    assert world.connect().send(GET).startswith(b"HTTP/1.1 200 ")
+    assert edge.site.channels == set()
+    assert edge.connect().send(GET).startswith(b"HTTP/1.1 200 ")
 
 
 def test_limits_may_change_while_it_runs():
     """New connections keep the new ones, as after a reload."""
-    world = Downstream()
-    old = world.connect()
-    world.site.limits = DownstreamLimits(target_bytes=8)
-    world.site.max_connections = 2
-    assert world.connect().send(GET).startswith(b"HTTP/1.1 414 ")
+    edge = Downstream()
+    old = edge.connect()
+    edge.site.limits = DownstreamLimits(target_bytes=8)
+    edge.site.max_connections = 2
+    assert edge.connect().send(GET).startswith(b"HTTP/1.1 414 ")
     assert old.send(GET).startswith(b"HTTP/1.1 200 ")
-    assert world.connect().send(b"GET / HTTP/1.1\r\nHost: p\r\n\r\n").startswith(b"HTTP/1.1 503 ")
+    assert edge.connect().send(b"GET / HTTP/1.1\r\nHost: p\r\n\r\n").startswith(b"HTTP/1.1 503 ")
 
 
 def test_draining_finishes_what_runs_and_closes_what_is_idle():
     """No answer is cut off, and no connection outlives its answer."""
-    forward = Waiting()
-    world = Downstream(forward)
-    idle, busy = world.connect(), world.connect()
+    forward = HeldForward()
+    edge = Downstream(forward)
+    idle, busy = edge.connect(), edge.connect()
     busy.send(GET)
-    world.site.drain()
+    edge.site.drain()
     assert (idle.ended, busy.ended) == ("closed", None)
-    forward.answer()
+    forward.answer(0, Answer(b"ok"))
     assert busy.transport.take().startswith(b"HTTP/1.1 200 ")
     assert busy.ended == "closed"
-    assert world.outcomes == ["complete"]
+    assert edge.outcomes == ["complete"]
 
 
 def test_aborting_cuts_every_connection():
     """What has not ended by then ends now, in the records too."""
-    forward = Waiting()
-    world = Downstream(forward)
-    idle, busy = world.connect(), world.connect()
+    forward = HeldForward()
+    edge = Downstream(forward)
+    idle, busy = edge.connect(), edge.connect()
     busy.send(GET)
-    world.site.abort()
+    edge.site.abort()
     assert (idle.ended, busy.ended) == ("aborted", "aborted")
     for client in (idle, busy):
         client.lose()
-    assert world.outcomes == ["client_gone"]
-    assert world.site.channels == set()
+    assert edge.outcomes == ["client_gone"]
+    assert edge.site.channels == set()
 
 
 def test_the_sweeper_runs_from_the_first_port_to_the_end():
     """Several ports start it once; closing them leaves it to the connections that still run."""
-    world = Downstream()
-    world.site.startFactory()
-    assert len(world.clock.getDelayedCalls()) == 1
-    client = world.connect()
-    world.site.stopFactory()
-    world.advance(20)
+    edge = Downstream()
+    edge.site.startFactory()
+    assert len(edge.clock.getDelayedCalls()) == 1
+    client = edge.connect()
+    edge.site.stopFactory()
+    edge.advance(20)
     assert client.ended == "closed"  # idle for too long
     client.lose()
-    world.site.stop()
-    world.site.stop()
-    assert world.clock.getDelayedCalls() == []
+    edge.site.stop()
+    edge.site.stop()
+    assert edge.clock.getDelayedCalls() == []
 
 
 def test_bodies_are_captured_where_somebody_wants_them():
     """Each exchange has a capture of its own; without an observer that wants it there is none."""
-    world = Downstream()
-    world.connect().send(GET)
+    edge = Downstream()
+    edge.connect().send(GET)
     made = []
 
     class Capture:
@@ -222,8 +205,8 @@ def test_bodies_are_captured_where_somebody_wants_them():
         def __getattr__(self, name):
             return lambda *arguments: None
 
-    world.site.capture = Capture
-    world.connect().send(GET)
-    world.connect().send(GET)
-    assert [ended.capture for ended in world.published] == [None, *made]
+    edge.site.capture = Capture
+    edge.connect().send(GET)
+    edge.connect().send(GET)
+    assert [ended.capture for ended in edge.published] == [None, *made]
     assert len(made) == 2

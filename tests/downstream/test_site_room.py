@@ -20,16 +20,16 @@ class Port:
         self.reading = True
 
 
-def world(connections, sockets):
-    world = Downstream(connections=connections)
-    world.site.max_sockets = sockets
-    world.site.ports.append(Port())
-    return world, world.site.ports[0]
+def edge_and_port(connections, sockets):
+    edge = Downstream(connections=connections)
+    edge.site.max_sockets = sockets
+    edge.site.ports.append(Port())
+    return edge, edge.site.ports[0]
 
 
 def test_accepting_stops_where_descriptors_end():
     """Whoever is beyond waits in the kernel, and is accepted as soon as somebody leaves."""
-    edge, port = world(connections=2, sockets=3)
+    edge, port = edge_and_port(connections=2, sockets=3)
     first, _ = edge.connect(), edge.connect()
     assert (edge.site.room, port.reading) == (1, True)
     edge.connect()
@@ -40,7 +40,7 @@ def test_accepting_stops_where_descriptors_end():
 
 def test_refused_connections_take_no_place_of_served_ones():
     """When a served one leaves, the next one is served, however many wait for their 503."""
-    edge, _ = world(connections=1, sockets=9)
+    edge, _ = edge_and_port(connections=1, sockets=9)
     first = edge.connect()
     refused = [edge.connect() for _ in range(3)]
     first.lose()
@@ -51,7 +51,7 @@ def test_refused_connections_take_no_place_of_served_ones():
 
 def test_a_refused_connection_that_asks_nothing_is_closed_soon():
     """Silent ones must not keep others from their 503."""
-    edge, port = world(connections=1, sockets=2)
+    edge, port = edge_and_port(connections=1, sockets=2)
     edge.connect()
     silent = edge.connect()
     assert not port.reading
@@ -62,7 +62,7 @@ def test_a_refused_connection_that_asks_nothing_is_closed_soon():
 
 def test_a_closed_port_is_left_alone():
     """In a drain the ports close while connections end."""
-    edge, port = world(connections=1, sockets=1)
+    edge, port = edge_and_port(connections=1, sockets=1)
     client = edge.connect()
     port.connected = False
     client.lose()

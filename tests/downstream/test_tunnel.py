@@ -7,7 +7,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 HEAD = b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
-class World:
+class OpenTunnel:
     """An open tunnel; `early` is what the client sends with its handshake."""
 
     def __init__(self, early=b"", idle_s=None):
@@ -36,35 +36,35 @@ class World:
 
 def test_bytes_go_both_ways_as_they_are():
     """After the 101 nothing is HTTP any more."""
-    world = World()
-    assert world.answer == HEAD
-    world.far.feed(b"\x81\x02hi", b"\r\n\r\n")
-    assert world.client.transport.take() == b"\x81\x02hi\r\n\r\n"
-    assert world.client.send(b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff") == b""
-    assert world.far.written == [b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff"]
-    assert world.downstream.published == []
+    tunnel = OpenTunnel()
+    assert tunnel.answer == HEAD
+    tunnel.far.feed(b"\x81\x02hi", b"\r\n\r\n")
+    assert tunnel.client.transport.take() == b"\x81\x02hi\r\n\r\n"
+    assert tunnel.client.send(b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff") == b""
+    assert tunnel.far.written == [b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff"]
+    assert tunnel.downstream.published == []
 
 
 def test_what_came_with_the_handshake_goes_first():
     """A client need not wait for the 101."""
-    world = World(b"early")
-    world.client.send(b"late")
-    assert b"".join(world.far.written) == b"earlylate"
+    tunnel = OpenTunnel(b"early")
+    tunnel.client.send(b"late")
+    assert b"".join(tunnel.far.written) == b"earlylate"
 
 
 def test_the_record_ends_with_the_tunnel():
     """It counts the bytes of both directions, and is complete if both sides closed."""
-    world = World()
-    world.client.send(b"123")
-    world.far.feed(b"12345")
-    world.far.end(ConnectionDone())
-    assert world.client.ended == "closed"
-    world.client.lose()
-    record = world.record
+    tunnel = OpenTunnel()
+    tunnel.client.send(b"123")
+    tunnel.far.feed(b"12345")
+    tunnel.far.end(ConnectionDone())
+    assert tunnel.client.ended == "closed"
+    tunnel.client.lose()
+    record = tunnel.record
     assert (record.status, record.outcome.value) == (101, "complete")
     assert record.request_bytes >= 3
     assert record.response_bytes >= 5
-    assert world.downstream.site.channels == set()
+    assert tunnel.downstream.site.channels == set()
 
 
 @pytest.mark.parametrize(
@@ -73,92 +73,92 @@ def test_the_record_ends_with_the_tunnel():
 )
 def test_a_client_that_leaves_ends_the_upstreams_side(error, outcome, closed, discards):
     """What it sent is still delivered after a clean end; a reset is passed on at once."""
-    world = World()
-    world.client.send(b"last words")
-    world.client.lose(error())
-    assert (world.far.closed, world.far.discards) == (closed, discards)
-    assert world.far.written == [b"last words"]
-    world.far.end(ConnectionDone())
-    assert world.record.outcome.value == outcome
+    tunnel = OpenTunnel()
+    tunnel.client.send(b"last words")
+    tunnel.client.lose(error())
+    assert (tunnel.far.closed, tunnel.far.discards) == (closed, discards)
+    assert tunnel.far.written == [b"last words"]
+    tunnel.far.end(ConnectionDone())
+    assert tunnel.record.outcome.value == outcome
 
 
 def test_an_upstream_that_breaks_off_ends_in_a_reset():
     """A client must not take it for an end."""
-    world = World()
-    world.far.feed(b"half a me")
-    world.far.end(ConnectionLost())
-    world.downstream.advance(1)
-    assert world.client.transport.take() == b"half a me"
-    assert world.client.ended == "aborted"
-    assert world.record.outcome.value == "upstream_truncated"
+    tunnel = OpenTunnel()
+    tunnel.far.feed(b"half a me")
+    tunnel.far.end(ConnectionLost())
+    tunnel.downstream.advance(1)
+    assert tunnel.client.transport.take() == b"half a me"
+    assert tunnel.client.ended == "aborted"
+    assert tunnel.record.outcome.value == "upstream_truncated"
 
 
 def test_a_full_upstream_pauses_the_client():
     """What cannot be sent up is not read."""
-    world = World()
-    world.far.producer.pauseProducing()
-    assert not world.reading
-    world.far.producer.resumeProducing()
-    assert world.reading
+    tunnel = OpenTunnel()
+    tunnel.far.producer.pauseProducing()
+    assert not tunnel.reading
+    tunnel.far.producer.resumeProducing()
+    assert tunnel.reading
 
 
 def test_a_full_client_pauses_the_upstream():
     """What cannot be sent down is not read."""
-    world = World()
-    world.client.channel.pauseProducing()
-    assert world.far.paused
-    world.client.channel.resumeProducing()
-    assert not world.far.paused
+    tunnel = OpenTunnel()
+    tunnel.client.channel.pauseProducing()
+    assert tunnel.far.paused
+    tunnel.client.channel.resumeProducing()
+    assert not tunnel.far.paused
 
 
 def test_after_the_end_nothing_is_paused_any_more():
     """Late words of either transport find nobody."""
-    world = World()
-    far, producer = world.far, world.far.producer
-    world.client.lose(ConnectionLost())
+    tunnel = OpenTunnel()
+    far, producer = tunnel.far, tunnel.far.producer
+    tunnel.client.lose(ConnectionLost())
     producer.pauseProducing()
     producer.resumeProducing()
     producer.stopProducing()
     assert not far.paused
     far.end(ConnectionLost())
-    assert world.record.outcome.value == "client_gone"
+    assert tunnel.record.outcome.value == "client_gone"
 
 
 def test_an_idle_tunnel_stays():
     """No timeout of requests or responses applies."""
-    world = World()
-    world.downstream.advance(900)
-    assert world.client.ended is None
-    assert world.downstream.published == []
+    tunnel = OpenTunnel()
+    tunnel.downstream.advance(900)
+    assert tunnel.client.ended is None
+    assert tunnel.downstream.published == []
 
 
 def test_a_silent_tunnel_is_cut():
     """After `websocket.idle_s` without a byte in either direction; any byte starts it anew."""
-    world = World(idle_s=10)
-    for pass_a_byte in (lambda: world.far.feed(b"\x81\x00"), lambda: world.client.send(b"\x81\x80mask")):
-        world.downstream.advance(9)
+    tunnel = OpenTunnel(idle_s=10)
+    for pass_a_byte in (lambda: tunnel.far.feed(b"\x81\x00"), lambda: tunnel.client.send(b"\x81\x80mask")):
+        tunnel.downstream.advance(9)
         pass_a_byte()
-    world.downstream.advance(9)
-    assert world.client.transport.ended is None
-    world.downstream.advance(2)
-    assert world.client.transport.ended == "aborted"
-    assert world.far.discards == 1
-    assert world.record.outcome == "timeout"
+    tunnel.downstream.advance(9)
+    assert tunnel.client.transport.ended is None
+    tunnel.downstream.advance(2)
+    assert tunnel.client.transport.ended == "aborted"
+    assert tunnel.far.discards == 1
+    assert tunnel.record.outcome == "timeout"
 
 
 @pytest.mark.parametrize("end", ["client", "upstream"])
 def test_a_tunnel_that_ended_leaves_no_timer(end):
     """Whoever ends it."""
-    world = World(idle_s=1000)
+    tunnel = OpenTunnel(idle_s=1000)
     if end == "client":
-        world.client.lose()
+        tunnel.client.lose()
     else:
-        world.far.end(ConnectionDone())
-    assert all(call.getTime() < 100 for call in world.downstream.clock.getDelayedCalls())
+        tunnel.far.end(ConnectionDone())
+    assert all(call.getTime() < 100 for call in tunnel.downstream.clock.getDelayedCalls())
 
 
 def test_a_silent_tunnel_lasts_where_nothing_bounds_it():
     """As long as both ends like; the kernel looks whether they are there."""
-    world = World()
-    world.downstream.advance(500)
-    assert world.client.transport.ended is None
+    tunnel = OpenTunnel()
+    tunnel.downstream.advance(500)
+    assert tunnel.client.transport.ended is None

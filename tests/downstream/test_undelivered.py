@@ -102,7 +102,7 @@ ASK = (
 )
 
 
-def world(stages, coding=b""):
+def edge_over(stages, coding=b""):
     """Return a downstream edge over these stages, and what connects to the upstream."""
     client = Client(coding)
     innermost = UpstreamForward(client, destination("default", "http://127.0.0.1:1/v1"), {}, lambda: 0.0)
@@ -131,7 +131,7 @@ def test_a_response_is_discarded_where_a_stage_fails_behind_it(place, look, erro
     """The upstream's connection is free when the client has its error, not some time later."""
     looking, coding = LOOKS[look]
     raised, status = ERRORS[error]
-    edge, client = world(PLACES[place](Fails(raised(), looking)), coding)
+    edge, client = edge_over(PLACES[place](Fails(raised(), looking)), coding)
     answer = edge.connect().send(ASK)
     assert answer.split(b" ")[1] == status
     assert [each.aborts for each in client.connections] == [1]
@@ -142,7 +142,7 @@ def test_a_response_is_discarded_where_a_stage_fails_behind_it(place, look, erro
 def test_a_response_is_discarded_where_the_client_leaves_while_a_stage_waits(place, look):
     """Whatever the stage waits for with the response in its hands."""
     looking, coding = LOOKS[look]
-    edge, client = world(PLACES[place](Fails(None, looking)), coding)
+    edge, client = edge_over(PLACES[place](Fails(None, looking)), coding)
     connection = edge.connect()
     assert connection.send(ASK) == b""
     assert [each.aborts for each in client.connections] == [0]
@@ -154,7 +154,7 @@ def test_a_response_is_discarded_where_the_client_leaves_while_a_stage_waits(pla
 @pytest.mark.parametrize("place", PLACES)
 def test_a_response_that_is_delivered_is_left_alone(place):
     """It ends by itself, and its connection is used again."""
-    edge, client = world(PLACES[place](Fails(times=0)))
+    edge, client = edge_over(PLACES[place](Fails(times=0)))
     connection = edge.connect()
     assert b"data: 1" in connection.send(ASK)
     client.connections[0].body.end(BODY_DONE)
@@ -167,7 +167,7 @@ def test_a_response_that_is_delivered_is_left_alone(place):
 def test_others_who_share_a_call_keep_it(how):
     """The one who made it has an error, or is gone; the call is no longer its own."""
     fails = Fails(ZeroDivisionError() if how == "fails" else None)
-    edge, client = world([fails, cache()])
+    edge, client = edge_over([fails, cache()])
     head = Deferred()
     send = client.request
 
@@ -205,7 +205,7 @@ def test_a_defect_while_a_shared_response_is_judged_keeps_nobody_waiting():
         landing = await flights.ride(b"key", request, forward, None, lambda: None)
         return landing.response
 
-    edge, client = world([ride])
+    edge, client = edge_over([ride])
     answer = edge.connect().send(ASK)
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert [each.aborts for each in client.connections] == [1]

@@ -58,12 +58,12 @@ def served(says_so, body, lines, status, filters, requests):
             made = made.filtered(Watcher(transparent))
         return made
 
-    world = Downstream(forward)
-    client = world.connect()
+    edge = Downstream(forward)
+    client = edge.connect()
     read = client.send(*requests)
     recorded = [
         (each.outcome, each.status, each.response_bytes, each.response_headers, each.first_byte_at)
-        for each in world.published
+        for each in edge.published
     ]
     return (read, client.ended, recorded), bodies
 

@@ -4,7 +4,7 @@ What serves one room only stands in the folder of its tests.
 """
 
 from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, Whole, delivered, incoming, read
-from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, parts
+from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, error_of, parts
 from fakes.exchanges import (
     JSON,
     UPGRADE,
@@ -46,6 +46,7 @@ __all__ = [
     "Whole",
     "chat_chunk",
     "delivered",
+    "error_of",
     "exchange",
     "incoming",
     "outcome_of",

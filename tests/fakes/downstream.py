@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -24,6 +26,12 @@ def parts(response):
     status, *lines = head.split(b"\r\n")
     headers = {name.lower(): value for name, value in (line.split(b": ", 1) for line in lines)}
     return int(status.split(b" ")[1]), headers, body
+
+
+def error_of(response):
+    """Return the status and the code of an error as it was sent."""
+    status, _, body = parts(response)
+    return status, json.loads(body)["error"]["code"]
 
 
 class Downstream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from fakes.bodies import Answer, Sink
+from fakes.bodies import Answer, Body, Sink
 from fakes.results import outcome_of, through
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
@@ -89,16 +89,27 @@ class Uploads(Forward):
 
 
 class HeldForward:
-    """An innermost `forward` whose `calls` are Deferreds that wait for the test; `cancelled` are those given up."""
+    """An innermost `forward` whose `calls` are Deferreds that wait for the test.
+
+    `requests` are those of the calls, `cancelled` those that were given up.
+    """
 
     def __init__(self):
+        self.requests = []
         self.calls = []
         self.cancelled = []
 
-    def __call__(self, request):
+    async def __call__(self, request):
         request.exchange.attempts += 1
-        self.calls.append(Deferred(self.cancelled.append))
-        return self.calls[-1]
+        self.requests.append(request)
+        self.calls.append(Deferred(lambda _: self.cancelled.append(request)))
+        return await self.calls[-1]
+
+    def answer(self, number=-1, body=None, **head):
+        """Answer the call of this number; return the body of the response, by default one that is fed by hand."""
+        body = body or Body()
+        self.calls[number].callback(response(body, **head))
+        return body
 
 
 def refusal(stage, request):

@@ -18,7 +18,7 @@ class Request:
         self.errors.append(error)
 
 
-class World:
+class LiveEdge:
     """A table, and the edge that runs exchanges."""
 
     def __init__(self, history=3, **kept):
@@ -45,42 +45,42 @@ class World:
 
 def test_rows_say_what_runs_and_what_has_ended():
     """The latest first; what has ended keeps how long it took."""
-    world = World()
-    first = world.begin(key="alice", model="m", tags=(("team", "blue"),))
-    world.clock.advance(1)
-    second = world.begin()
-    world.clock.advance(1)
-    world.end(first)
-    world.clock.advance(1)
-    rows = world.table.rows(Wanted())
+    edge = LiveEdge()
+    first = edge.begin(key="alice", model="m", tags=(("team", "blue"),))
+    edge.clock.advance(1)
+    second = edge.begin()
+    edge.clock.advance(1)
+    edge.end(first)
+    edge.clock.advance(1)
+    rows = edge.table.rows(Wanted())
     assert [(row["id"], row["state"], row["age_s"], row["outcome"]) for row in rows] == [
         (second.id, "waiting", 2.0, None),
         (first.id, "ended", 2.0, "complete"),
     ]
-    assert world.table.in_flight == 1
+    assert edge.table.in_flight == 1
     assert rows[1]["tags"] == {"team": "blue"}
 
 
 def test_only_the_last_are_kept_and_nothing_heavy_of_them():
     """Bodies and headers go once the other observers have seen them."""
-    world = World(history=2)
-    made = [world.begin(request_body=b"x", request_headers=[(b"a", b"b")]) for _ in range(4)]
+    edge = LiveEdge(history=2)
+    made = [edge.begin(request_body=b"x", request_headers=[(b"a", b"b")]) for _ in range(4)]
     for each in made:
-        world.end(each)
-    assert world.ids() == [made[3].id, made[2].id]
+        edge.end(each)
+    assert edge.ids() == [made[3].id, made[2].id]
     assert made[3].request_body is made[3].request_headers is made[3].capture is None
 
 
 def test_filters():
     """By state, key, model and endpoint; the limit counts what is found."""
-    world = World()
-    alice, bob = world.begin(key="alice", model="m"), world.begin(key="bob", model="m")
-    world.end(bob)
-    assert world.ids(state="running") == [alice.id]
-    assert world.ids(state="ended") == [bob.id]
-    assert world.ids(key="bob") == [bob.id]
-    assert world.ids(model="m", limit=1) == [alice.id]
-    assert world.ids(model="other") == world.ids(endpoint="embeddings") == []
+    edge = LiveEdge()
+    alice, bob = edge.begin(key="alice", model="m"), edge.begin(key="bob", model="m")
+    edge.end(bob)
+    assert edge.ids(state="running") == [alice.id]
+    assert edge.ids(state="ended") == [bob.id]
+    assert edge.ids(key="bob") == [bob.id]
+    assert edge.ids(model="m", limit=1) == [alice.id]
+    assert edge.ids(model="other") == edge.ids(endpoint="embeddings") == []
 
 
 def test_states():
@@ -100,44 +100,44 @@ def test_states():
 
 def test_tokens_are_the_events_so_far_then_the_usage():
     """Estimated while it runs."""
-    world = World()
-    made = world.begin()
+    edge = LiveEdge()
+    made = edge.begin()
     made.output_events = lambda: 7
-    [row] = world.table.rows(Wanted())
+    [row] = edge.table.rows(Wanted())
     assert (row["output_tokens"], row["estimated"]) == (7, True)
     made.usage = Usage(3, 9)
-    world.end(made)
-    [row] = world.table.rows(Wanted())
+    edge.end(made)
+    [row] = edge.table.rows(Wanted())
     assert (row["output_tokens"], row["estimated"], row["input_tokens"]) == (9, False, 3)
 
 
 def test_cancel_reaches_what_runs_alone():
     """An id that has ended, or that was never used, runs nowhere."""
-    world = World()
-    running, ended = world.begin(), world.begin()
-    world.end(ended)
-    assert not world.table.cancel(ended.id)
-    assert not world.table.cancel("proxy-0")
-    assert world.table.cancel(running.id)
-    assert world.table.cancel(running.id)
-    assert [error.code for error in world.running[running].errors] == ["cancelled_by_operator"] * 2
+    edge = LiveEdge()
+    running, ended = edge.begin(), edge.begin()
+    edge.end(ended)
+    assert not edge.table.cancel(ended.id)
+    assert not edge.table.cancel("proxy-0")
+    assert edge.table.cancel(running.id)
+    assert edge.table.cancel(running.id)
+    assert [error.code for error in edge.running[running].errors] == ["cancelled_by_operator"] * 2
 
 
 def test_changes_are_told_once():
     """What began, went on and ended since the last time, also in between two looks."""
-    world = World(history=2)
-    old = world.begin()
-    world.table.forget_reported()
-    assert [row["id"] for row in world.table.changes(progress=True).started] == [old.id]
-    assert not world.table.changes(progress=True)
+    edge = LiveEdge(history=2)
+    old = edge.begin()
+    edge.table.forget_reported()
+    assert [row["id"] for row in edge.table.changes(progress=True).started] == [old.id]
+    assert not edge.table.changes(progress=True)
     old.response_bytes = 5
-    assert [row["bytes_out"] for row in world.table.changes(progress=True).progress] == [5]
+    assert [row["bytes_out"] for row in edge.table.changes(progress=True).progress] == [5]
     old.response_bytes = 6
-    assert not world.table.changes(progress=False)
-    quick = world.begin()
-    world.end(quick)
-    world.end(old)
-    changes = world.table.changes(progress=True)
+    assert not edge.table.changes(progress=False)
+    quick = edge.begin()
+    edge.end(quick)
+    edge.end(old)
+    changes = edge.table.changes(progress=True)
     assert [(row["id"], row["state"], row["status"]) for row in changes.started] == [
         (quick.id, "waiting", None)
     ]
@@ -147,12 +147,12 @@ def test_changes_are_told_once():
 
 def test_whatever_was_told_to_run_is_told_to_have_ended():
     """Also if more ended meanwhile than are kept: whoever keeps the rows must drop it."""
-    world = World(history=1)
-    first, second = world.begin(), world.begin()
-    world.table.changes(progress=False)
-    world.end(first)
-    world.end(second)
-    changes = world.table.changes(progress=False)
+    edge = LiveEdge(history=1)
+    first, second = edge.begin(), edge.begin()
+    edge.table.changes(progress=False)
+    edge.end(first)
+    edge.end(second)
+    changes = edge.table.changes(progress=False)
     assert [(row["id"], row["outcome"]) for row in changes.ended] == [
         (first.id, "complete"),
         (second.id, "complete"),
@@ -162,20 +162,20 @@ def test_whatever_was_told_to_run_is_told_to_have_ended():
 def test_whole_exchanges_are_kept_up_to_their_bytes():
     """The oldest makes room; one that is too large is not kept."""
     lines = {}
-    world = World(history=10, capture_bytes=100, line=lambda each: lines[each])
+    edge = LiveEdge(history=10, capture_bytes=100, line=lambda each: lines[each])
 
     def end(size):
-        made = world.begin(capture=object())
+        made = edge.begin(capture=object())
         text = '{"request": {"body": "%s"}, "response": null}' % ("x" * size)
         lines[made] = text.encode()
-        world.end(made)
+        edge.end(made)
         return made.id
 
     first, second = end(10), end(0)
-    assert world.table.one(first)["request"] == {"body": "x" * 10}
+    assert edge.table.one(first)["request"] == {"body": "x" * 10}
     third, fourth = end(20), end(200)
-    assert "request" not in world.table.one(first)
-    assert "request" not in world.table.one(fourth)
-    assert world.table.one(third)["request"] == {"body": "x" * 20}
-    assert world.table.one("proxy-0") is None
+    assert "request" not in edge.table.one(first)
+    assert "request" not in edge.table.one(fourth)
+    assert edge.table.one(third)["request"] == {"body": "x" * 20}
+    assert edge.table.one("proxy-0") is None
     assert second

@@ -10,7 +10,7 @@ from openai_proxy.observe.metrics.prometheus import MOST_SERIES, PrometheusObser
 from openai_proxy.observe.metrics.scrapes import BURST_S, SHARE, Scrapes
 
 
-class World:
+class CostlyPage:
     """A page that takes `cost_s`, and who reads it."""
 
     def __init__(self, cost_s):
@@ -30,11 +30,11 @@ class World:
 
 def test_a_scraper_always_gets_a_new_page():
     """One reader a second, and dozens in a row of a small page."""
-    world = World(0.002)
+    page = CostlyPage(0.002)
     for number in range(1, 40):
-        assert world.read() == b"page %d" % number
-        world.clock.advance(0.0001)
-    slow = World(0.03)
+        assert page.read() == b"page %d" % number
+        page.clock.advance(0.0001)
+    slow = CostlyPage(0.03)
     for number in range(1, 40):
         assert slow.read() == b"page %d" % number
         slow.clock.advance(1.0)
@@ -42,19 +42,19 @@ def test_a_scraper_always_gets_a_new_page():
 
 def test_readers_in_a_loop_share_the_last_page():
     """Whatever they ask, pages take their share of the time and no more."""
-    world = World(0.03)
-    while world.clock.seconds() < 60:
-        world.read()
-        world.clock.advance(0.001)
-    assert world.made * 0.03 <= BURST_S + SHARE * 60 + 0.03
-    assert world.made > 50  # and it goes on
+    page = CostlyPage(0.03)
+    while page.clock.seconds() < 60:
+        page.read()
+        page.clock.advance(0.001)
+    assert page.made * 0.03 <= BURST_S + SHARE * 60 + 0.03
+    assert page.made > 50  # and it goes on
 
 
 def test_formats_are_kept_apart():
     """A reader of one format never gets the page of the other."""
-    world = World(1.0)
-    scrapes = world.scrapes
-    text = scrapes.page(b"text/plain", world.render)
+    page = CostlyPage(1.0)
+    scrapes = page.scrapes
+    text = scrapes.page(b"text/plain", page.render)
     assert scrapes.maybe_last(b"text/html, anything") == text
     assert scrapes.maybe_last(b"application/openmetrics-text; version=1.0.0") is None
 

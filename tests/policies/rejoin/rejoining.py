@@ -1,11 +1,11 @@
 """The stage that lets calls go on, between clients and an upstream that are led by hand."""
 
-from fakes import Body, HeldForward, Reader, exchange
+from fakes import HeldForward, Reader, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
-from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.rejoin.rejoin import Rejoin
@@ -74,9 +74,7 @@ class Rejoining:
         self.calls = self.forward.calls
 
     def answer(self, call=-1, status=200):
-        body = Body()
-        self.calls[call].callback(ProxyResponse(status, b"OK", [], body))
-        return body
+        return self.forward.answer(call, status=status)
 
 
 def end_of(rejoining, data):

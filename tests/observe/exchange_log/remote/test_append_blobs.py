@@ -19,7 +19,7 @@ from openai_proxy.observe.exchange_log.remote.spool import Spool
 NAME = "m_20260101.jsonl"
 
 
-class World:
+class ShippingDaemon:
     """A daemon that spools and ships, and the store; either can die and come back."""
 
     def __init__(self, directory, store=None, **options):
@@ -65,90 +65,90 @@ STEPS = st.lists(
 def test_every_line_once(steps):
     """Lost requests, lost answers, kills and a forgetful store neither lose nor double a line."""
     with tempfile.TemporaryDirectory() as directory:
-        world = World(directory)
+        daemon = ShippingDaemon(directory)
         count = 0
         for step in steps:
             if step[0] == "lines":
                 for _ in range(step[2]):
                     count += 1
-                    world.spool.append(f"{step[1]}_20260101.jsonl", b"%d\n" % count)
+                    daemon.spool.append(f"{step[1]}_20260101.jsonl", b"%d\n" % count)
             elif step[0] == "faults":
-                world.store.faults += step[1]
+                daemon.store.faults += step[1]
             elif step[0] == "ship":
-                world.ship()
+                daemon.ship()
             elif step[0] == "die":
-                world.die()
-                world.begin()
+                daemon.die()
+                daemon.begin()
             else:
                 # As Azurite when it is killed: the newest of what it has acknowledged is gone.
-                for name, blob in world.store.blobs.items():
+                for name, blob in daemon.store.blobs.items():
                     del blob[len(blob) // 2 // 2 * 2 :]
-                    world.store.metadata[name] = dict(world.store.metadata[name])
-                world.spool.doubt()
-        world.store.faults = []
-        assert world.ship() or world.ship()
-        world.die()
-        lines = b"".join(world.store.blobs.values()).split()
+                    daemon.store.metadata[name] = dict(daemon.store.metadata[name])
+                daemon.spool.doubt()
+        daemon.store.faults = []
+        assert daemon.ship() or daemon.ship()
+        daemon.die()
+        lines = b"".join(daemon.store.blobs.values()).split()
         assert Counter(lines) == Counter(b"%d" % n for n in range(1, count + 1))
 
 
 def test_first_blob_has_the_log_files_name(tmp_path):
     """Blobs are found by client, model and day, below the prefix."""
-    world = World(tmp_path, prefix="/logs/proxy/")
-    world.spool.append(NAME, b"1\n")
-    assert world.ship()
-    assert world.store.blobs == {f"logs/proxy/{NAME}": b"1\n"}
-    assert world.store.metadata[f"logs/proxy/{NAME}"] == {"writer": world.instance}
+    daemon = ShippingDaemon(tmp_path, prefix="/logs/proxy/")
+    daemon.spool.append(NAME, b"1\n")
+    assert daemon.ship()
+    assert daemon.store.blobs == {f"logs/proxy/{NAME}": b"1\n"}
+    assert daemon.store.metadata[f"logs/proxy/{NAME}"] == {"writer": daemon.instance}
 
 
 def test_foreign_blobs_are_left_alone(tmp_path):
     """A blob has one writer: a second daemon takes another name, and finds it again."""
-    world = World(tmp_path)
-    world.store.put(NAME, b"0\n", writer="another")
+    daemon = ShippingDaemon(tmp_path)
+    daemon.store.put(NAME, b"0\n", writer="another")
     for line in (b"1\n", b"2\n"):
-        world.spool.append(NAME, line)
-        assert world.ship()
-        world.die()
-        world.begin()
-    assert world.store.blobs == {NAME: b"0\n", f"m_20260101.{world.instance}.jsonl": b"1\n2\n"}
+        daemon.spool.append(NAME, line)
+        assert daemon.ship()
+        daemon.die()
+        daemon.begin()
+    assert daemon.store.blobs == {NAME: b"0\n", f"m_20260101.{daemon.instance}.jsonl": b"1\n2\n"}
 
 
 def test_full_blobs_are_followed_by_others(tmp_path):
     """Azure takes 50,000 appends to a blob: the next one begins before."""
-    world = World(tmp_path, max_blocks=2)
+    daemon = ShippingDaemon(tmp_path, max_blocks=2)
     for n in range(5):
-        world.spool.append(NAME, b"%d\n" % n)
-        assert world.ship()
+        daemon.spool.append(NAME, b"%d\n" % n)
+        assert daemon.ship()
         if n == 3:
-            world.die()
-            world.begin()
-    other = f"m_20260101.{world.instance}"
-    assert world.store.blobs == {NAME: b"0\n1\n", f"{other}.jsonl": b"2\n3\n", f"{other}.2.jsonl": b"4\n"}
+            daemon.die()
+            daemon.begin()
+    other = f"m_20260101.{daemon.instance}"
+    assert daemon.store.blobs == {NAME: b"0\n1\n", f"{other}.jsonl": b"2\n3\n", f"{other}.2.jsonl": b"4\n"}
 
 
 def test_longest_line_goes_up_in_blocks(tmp_path):
     """A line longer than a block arrives whole, also if the middle fails."""
-    world = World(tmp_path)
+    daemon = ShippingDaemon(tmp_path)
     line = b"x" * 9_000_000 + b"\n"
-    world.spool.append(NAME, line)
-    world.store.faults = ["", "", "lost"]
-    assert not world.ship()
-    assert world.ship()
-    assert world.store.blobs == {NAME: line}
-    assert world.store.appends == 3
+    daemon.spool.append(NAME, line)
+    daemon.store.faults = ["", "", "lost"]
+    assert not daemon.ship()
+    assert daemon.ship()
+    assert daemon.store.blobs == {NAME: line}
+    assert daemon.store.appends == 3
 
 
 def test_deleted_blob_is_made_anew(tmp_path):
     """Somebody who removes a blob does not stop the log."""
-    world = World(tmp_path)
-    world.spool.append(NAME, b"1\n")
-    assert world.ship()
-    world.spool.expire(float("inf"))
-    del world.store.blobs[NAME]
-    world.spool.append(NAME, b"2\n")
-    assert not world.ship()
-    assert world.ship()
-    assert world.store.blobs == {NAME: b"2\n"}
+    daemon = ShippingDaemon(tmp_path)
+    daemon.spool.append(NAME, b"1\n")
+    assert daemon.ship()
+    daemon.spool.expire(float("inf"))
+    del daemon.store.blobs[NAME]
+    daemon.spool.append(NAME, b"2\n")
+    assert not daemon.ship()
+    assert daemon.ship()
+    assert daemon.store.blobs == {NAME: b"2\n"}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def send(request):
     return await request.turn.send()
 
 
-class World:
+class Conversation:
     """A WebSocket whose turns are read; `far` is the upstream's end."""
 
     def __init__(self, endpoint="responses", is_strict=True, early=b"", **rules):
