@@ -34,12 +34,11 @@ class Sending:
 
         An upload must be started after that has been written.
         """
-        self._taking = None
-        if body is not None:
-            if type(body) is WholeBody:
-                head += body.data
-            else:
-                self._upload = Upload(body, transport)
+        self._taking = self._upload = None
+        if type(body) is WholeBody:
+            head += body.data
+        elif body is not None:
+            self._upload = Upload(body, transport)
         if self._upload is None and len(head) <= AT_ONCE_BYTES:
             return head, True
         self._taking = Taking(transport, now)
