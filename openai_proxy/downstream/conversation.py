@@ -1,8 +1,8 @@
-"""A WebSocket whose turns are read: each is an exchange of its own, judged before it goes up.
+"""A WebSocket whose turns are read: each turn is an exchange of its own, which the stages admit or refuse.
 
-Between the two ends of a tunnel. What a client sends is held until its
-message is whole, and passes on as it came; what the upstream sends is only
-read along.
+It stands between the two ends of a tunnel. A client's message is held until it
+is whole, and is then passed on as it came. The upstream's bytes are read while
+they pass.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ from .turn import Turn
 from .turn_requests import TurnRequests, why_none_may_begin
 
 MOST_REFUSALS = 100
-"""The most turns that are refused in a row; a client that goes on is not listening."""
+"""The most turns that are refused in a row; a client that goes on after that is disconnected."""
 QUEUED_BYTES = 1024 * 1024
-"""Above this the client is not read, until turns that wait have been judged."""
+"""If more bytes than this wait for turns to be admitted or refused, reading from the client pauses."""
 
 
 class Conversation:
     """The turns of one WebSocket.
 
-    `handshake` is the exchange that opened it, `headers` what its client
-    sent with it, `site` gives clock, reactor, rules and the end of exchanges.
-    States: open, closing (a close frame of ours waits until it may be written), closed.
+    `handshake` is the exchange that opened it, `headers` are those that its
+    client sent, and `site` has the clock, the reactor and the rules, and ends
+    exchanges. States: open, closing (a close frame waits until it may be written), closed.
     """
 
     def __init__(self, ends: TunnelEnds, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
@@ -81,9 +81,9 @@ class Conversation:
         self._closing: tuple[int, str, Outcome] | None = None
         self._closed = False
         self._is_left = False
-        """The client has said that it closes the connection."""
+        """The client has sent a close frame."""
         self._is_reading = False
-        """What the upstream sends is being read, and is not with the client yet."""
+        """Bytes of the upstream are being read that have not been written to the client yet."""
         self._going = False
         self._timer: Any = None
         if rules.session_s is not None:
@@ -126,17 +126,17 @@ class Conversation:
             self._ends.hold_client("queue")
 
     def _pass(self, raw: bytes, lease: Lease) -> None:
-        """Send up a message that is no turn."""
+        """Send a message that begins no turn to the upstream."""
         if self._closed:
             lease.free()
         else:
             self._ends.to_upstream(raw, lease)
 
     def _begin(self, message: Message) -> Judged:
-        """Let the stages judge a turn, or the model that a session is to have."""
+        """Let the stages admit or refuse a turn, or the model that a session is to have."""
         event, raw, lease = message.event, message.raw, message.lease
         params = parameters(event, self._model)
-        lease.free()  # the stages hold what they read
+        lease.free()  # the stages take a lease for what they read
         if not lease.take(len(raw)):
             turn = self._make_turn(params, sent_stream_id=event.stream_id, event_id=event.event_id)
             turn.refuse(Overloaded(TOO_MUCH_BUFFERED))
@@ -168,7 +168,7 @@ class Conversation:
                 message.lease.free()
                 sent = message.event
                 turn = self._make_turn(params, sent_stream_id=sent.stream_id, event_id=sent.event_id)
-                turn.exchange.turn = None  # it asks for none
+                turn.exchange.turn = None  # a `session.update` begins no turn
                 turn.refuse(error)
             self._lanes.go_on(question)
 
@@ -185,7 +185,7 @@ class Conversation:
     # ---- what turns report (TurnOwner)
 
     def send(self, turn: Turn) -> None:
-        """Admitted: its message goes up."""
+        """Send the message of an admitted turn to the upstream."""
         self._refusals = 0
         self._model = turn.exchange.model or self._model
         if not turn.begun_above:
@@ -194,7 +194,7 @@ class Conversation:
             self._ends.to_upstream(turn.raw, lease)
 
     def refusing(self, turn: Turn, error: ProxyError) -> None:
-        """Its message is dropped, and the client gets the error. What the server has begun can only be cut off."""
+        """Send the error to the client; close the connection if the server has begun the turn itself."""
         if self._closed:
             return
         if turn.begun_above:
@@ -209,14 +209,14 @@ class Conversation:
             self._break(POLICY_VIOLATION, f"{MOST_REFUSALS} turns in a row were refused", Outcome.LIMIT)
 
     def decided(self, turn: Turn) -> None:
-        """What waits for it may go on."""
+        """Let the messages go on that waited until the turn was admitted or refused."""
         self._lanes.go_on(turn)
         if self._lanes.held_bytes <= QUEUED_BYTES:
             self._ends.let_client("queue")
         self._close_if_idle()
 
     def delivered(self, turn: Turn) -> None:
-        """The stages have let its answer pass."""
+        """Write the held bytes if the stages have let every answer pass."""
         if self._down.holds_any and not self._holds_client:
             self._down.release()
             self._close_if_idle()
@@ -224,12 +224,12 @@ class Conversation:
             self._ends.let_upstream("stages")
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Its exchange is over."""
+        """End the exchange of a turn."""
         self._site.root.api.running.pop(exchange, None)
         self._site.end_exchange(exchange, outcome)
 
     def ended(self, turn: Turn) -> None:
-        """Nothing more of it comes."""
+        """Note that a turn has ended."""
         self._open.remove(turn)
         if turn.begun_above and turn.is_sent and not self._closed:
             self._ask_for_quota()
@@ -261,13 +261,15 @@ class Conversation:
             self._close_between_frames()
 
     def _end_broken(self, data: bytes, error: BrokenFrames) -> None:
-        """Pass on what was whole, and close, because the upstream no longer speaks WebSocket."""
+        """Pass on what came whole, and close, because the upstream has broken the WebSocket protocol."""
         self._down.write_last(data)
         self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
-        self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
+        self._break(
+            INTERNAL_ERROR, f"the upstream broke the WebSocket protocol: {error}", Outcome.UPSTREAM_ERROR
+        )
 
     def _hear(self, event: ServerEvent, text: bytes) -> None:
-        """Note what an event says of the turns."""
+        """Pass an event of the server to the turn that it belongs to."""
         if event.kind in SESSIONS and event.model is not None:
             self._model = event.model
         turn = self._open.find(event)
@@ -283,7 +285,7 @@ class Conversation:
         return any(turn.holds_client for turn in self._open)
 
     def _begun_above(self, event: ServerEvent) -> Turn | None:
-        """Account a turn that the server began by itself; it can be refused only if the budget is spent."""
+        """Count a turn that the server began by itself; it can be refused only if the budget is spent."""
         params = parameters(NOTHING_ASKED, self._model)
         turn = self._make_turn(params, stream_id=event.stream_id, begun_above=True)
         turn.response_id = event.response_id
@@ -292,7 +294,7 @@ class Conversation:
         return None if turn.is_ended else turn
 
     def _ask_for_quota(self) -> None:
-        """Close the connection if what the server did by itself has used up the budget."""
+        """Close the connection if turns that the server began by itself have spent the budget."""
 
         def answered(_: Question, error: ProxyError | None) -> None:
             if error is not None:
@@ -304,22 +306,22 @@ class Conversation:
     # ---- the end
 
     def go_away(self) -> None:
-        """Begin no turn any more, and close once none is open: the daemon stops, or the session is old."""
+        """Begin no more turns, and close once none is open, because the daemon stops or the session is too old."""
         self._going = True
         self._close_if_idle()
 
     def cancel(self) -> None:
-        """Close for the operator, as soon as the frame that the upstream sends is whole."""
+        """Close the connection for the operator, as soon as the upstream's current frame is whole."""
         self._closing = None
         self._close_soon(POLICY_VIOLATION, "cancelled by the operator of openai-proxy", Outcome.CANCELLED)
 
     def _close_if_idle(self) -> None:
         going = self._going or self._site.draining
         if going and not self._open and not self._lanes and self._closing is None and not self._closed:
-            self._close_soon(SERVICE_RESTART, "openai-proxy goes away: connect again", Outcome.COMPLETE)
+            self._close_soon(SERVICE_RESTART, "openai-proxy is going away: connect again", Outcome.COMPLETE)
 
     def _close_soon(self, code: int, reason: str, outcome: Outcome) -> None:
-        """Close once what the upstream has said until now is with the client; begin no turn any more."""
+        """Close once all that came from the upstream is written to the client; begin no more turns."""
         if self._closing is None:
             self._going = True
             self._closing = code, reason, outcome
@@ -332,7 +334,7 @@ class Conversation:
             self._close(*closing)
 
     def _break(self, code: int, reason: str, outcome: Outcome = Outcome.REJECTED) -> None:
-        """Close now."""
+        """Close at once, unless the connection is closed already."""
         if not self._closed:
             if code == TRY_AGAIN_LATER:
                 outcome = Outcome.LIMIT
@@ -351,12 +353,12 @@ class Conversation:
 
     def _lose_turns(self, outcome: Outcome) -> None:
         turns = [*self._lanes.judged, *self._open]
-        self._lanes.clear()  # otherwise what waits for a turn would go on
+        self._lanes.clear()  # otherwise messages that wait for a turn would be sent
         for turn in turns:
             turn.lose(outcome)
 
     def lost(self, outcome: Outcome) -> None:
-        """End the conversation because a connection is gone; if the client had said goodbye, it is the client who left."""
+        """End the conversation because a connection is lost; after a client's close frame, the outcome is CLIENT_GONE."""
         if self._is_left:
             outcome = Outcome.CLIENT_GONE
         if not self._closed:
@@ -366,7 +368,7 @@ class Conversation:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Hold nothing any more."""
+        """Free everything that is held."""
         self._up.stop()
         self._down.let_go()
         if self._timer is not None and self._timer.active():

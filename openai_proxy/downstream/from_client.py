@@ -1,4 +1,4 @@
-"""What the client of a WebSocket sends whose turns are read: whole messages, a bounded number at a time."""
+"""Read the client of a WebSocket whose turns are read: whole messages, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..wire.websocket_messages import PART, BrokenFrames, ClientMessages, Whole
 from .contract import TunnelEnds, TurnRules
 
 BURST_MESSAGES = 500
-"""The most of a client's messages and frames that pass before others have their turn."""
+"""The most messages and frames of a client that are read before the reactor serves other connections."""
 
 
 class FromClient:
@@ -63,7 +63,7 @@ class FromClient:
         self._next_turn(self._read_on)
 
     def _hold(self, size_bytes: int) -> bool:
-        """Take memory for what is held of the message that is arriving."""
+        """Take memory for the message that is arriving."""
         return self._lease.take(size_bytes)
 
     def take_lease(self) -> Lease:

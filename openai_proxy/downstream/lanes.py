@@ -1,7 +1,7 @@
-"""The order of a client's messages while some of its turns wait to be judged.
+"""The order of a client's messages while some of its turns wait for the stages.
 
-What comes after a turn that waits, in the same lane (`stream_id`, or none),
-waits with it; other lanes overtake. Pure.
+Messages after a waiting turn in the same lane (`stream_id`, or none) wait, too;
+those of other lanes overtake it. Pure.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from ..exchange.outcome import Outcome
 
 
 class Judged(Protocol):
-    """A message that the stages judge."""
+    """A message that the stages admit or refuse."""
 
     is_decided: bool
 
     def lose(self, outcome: Outcome) -> None:
-        """The connection is lost."""
+        """End it, because the connection is lost."""
 
 
 class Message(NamedTuple):
-    """A message of a client's that waits."""
+    """A client's message that waits."""
 
     raw: bytes
     event: Any
-    """What is to be judged of it; None if it passes as it is."""
+    """The event that the stages admit or refuse; None if the message passes as it is."""
     lease: Lease
 
 
 class Lanes:
     """`put` messages in the order in which they came; `begin` and `pass_on` are called in the order of each lane.
 
-    `begin` returns what is judged, decided already or not; call `go_on` with
-    it once it is.
+    `begin` returns what the stages decide on, whether that is decided already
+    or not; call `go_on` with it once it is.
     """
 
     def __init__(self, begin: Callable[[Message], Judged], pass_on: Callable[[bytes, Lease], None]) -> None:
@@ -44,18 +44,18 @@ class Lanes:
         self._pass_on = pass_on
         self._waiting: dict[str | None, tuple[Judged, deque[Message]]] = {}
         self.held_bytes = 0
-        """The lanes of messages that wait for others."""
+        """The number of bytes of all messages that wait for others."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     @property
     def judged(self) -> Iterator[Judged]:
-        """What is being judged now."""
+        """The messages that the stages decide on now."""
         return iter([judged for judged, _ in self._waiting.values()])
 
     def put(self, lane: str | None, message: Message) -> None:
-        """Let a message go on, or wait for its turn."""
+        """Begin a message, or queue it behind those of its lane that wait."""
         waiting = self._waiting.get(lane)
         if waiting is not None:
             waiting[1].append(message)
@@ -68,7 +68,7 @@ class Lanes:
                 self._waiting[lane] = judged, deque()
 
     def go_on(self, judged: Judged) -> None:
-        """Let the messages follow that wait for `judged`, which has been decided."""
+        """Begin the messages that wait for `judged`, which has been decided."""
         for lane, (first, messages) in self._waiting.items():
             if first is judged:
                 del self._waiting[lane]
@@ -78,7 +78,7 @@ class Lanes:
                 return
 
     def clear(self) -> None:
-        """Forget all that waits."""
+        """Drop all waiting messages."""
         for _, messages in self._waiting.values():
             for message in messages:
                 message.lease.free()

@@ -1,4 +1,4 @@
-"""The turns of a WebSocket that run, and which of them an event of the server is about. Pure."""
+"""The running turns of a WebSocket, and which of them an event of the server belongs to. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Running(Protocol):
     event_id: str | None
     response_id: str | None
     is_over: bool
-    """Its last event has come."""
+    """Whether its last event has come."""
 
     @property
     def is_answered(self) -> bool:
@@ -32,9 +32,9 @@ _Turn = TypeVar("_Turn", bound=Running)
 class OpenTurns(Generic[_Turn]):
     """The turns that were sent and have not ended, the oldest first.
 
-    An event belongs to the turn of its response's id; else, in its lane, to
-    the oldest. `errors_name_events`: as Realtime has it, an error that is
-    about a turn names the client's event, or comes before the turn's answer.
+    An event belongs to the turn with its response's id, else to the oldest
+    turn of its lane. `errors_name_events`: an error about a turn names the
+    client's event or comes before the turn's answer, as in Realtime.
     """
 
     def __init__(self, errors_name_events: bool) -> None:
@@ -48,16 +48,16 @@ class OpenTurns(Generic[_Turn]):
         return iter([*self._turns])
 
     def add(self, turn: _Turn) -> None:
-        """It was sent."""
+        """Add a turn that was sent."""
         self._turns.append(turn)
 
     def remove(self, turn: _Turn) -> None:
-        """It has ended. Idempotent."""
+        """Remove a turn that has ended. Idempotent."""
         if turn in self._turns:
             self._turns.remove(turn)
 
     def find(self, event: ServerEvent) -> _Turn | None:
-        """Return the turn that an event is about, None if it is about none; its response's id is learnt."""
+        """Return the turn that an event belongs to, None if there is none; note its response's id."""
         if event.kind != ERROR and (
             not event.kind.startswith(_OF_A_RESPONSE) or event.kind.startswith(_OF_NONE)
         ):

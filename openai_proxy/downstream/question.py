@@ -1,4 +1,4 @@
-"""Something that the stages are asked about a WebSocket without a turn, as whether a model may be used."""
+"""A question to the stages about a WebSocket that is no turn, such as whether a model may be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logger(__name__)
 
 
 class Question:
-    """A question to the stages that is no turn; `answered` is called with the error with which they refuse, or None.
+    """A question to the stages; `answered` is called with the error with which they refuse, or with None.
 
     No observer sees its exchange, which ends with the answer.
     """
@@ -36,7 +36,7 @@ class Question:
         self._running: Deferred[Any] | None = None
 
     def run(self, forward: Forward) -> None:
-        """Ask; once."""
+        """Ask the stages. Call once."""
 
         async def ask() -> ProxyResponse:
             return await forward(self.request)

@@ -1,8 +1,8 @@
-"""A WebSocket's bytes, both ways, once the upstream has said 101.
+"""Pass a WebSocket's bytes in both directions, once the upstream has answered 101.
 
 Nothing is parsed here; if turns are read, a conversation stands between
-the two ends. Back-pressure for both directions stands in this file: each
-side's transport pauses the other's reading.
+the two ends. The back-pressure of both directions is in this file: each
+side's transport pauses reading from the other side.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .contract import Connection, Downstream
 from .conversation import Conversation
 
 _FULL = "full"
-"""Why one end is not read: the other one's transport holds enough."""
+"""A reason to stop reading from one end: the transport of the other end is full."""
 KEEP_ALIVE_S = 30
-"""After that much silence the kernel asks either end whether it is there."""
+"""After this much silence, the kernel checks whether each peer is still there."""
 FRAME_S = 0.3
-"""How long the frame that was coming when the operator cancelled may take to come whole."""
+"""The time for the current frame to come whole, when the operator cancels."""
 
 
 @implementer(IPushProducer)
@@ -39,7 +39,7 @@ class Tunnel:
 
     As the channel's producer it is paused by the client's transport; as the
     upstream transport's producer it is a `_ClientReader`. Ends once, with
-    both connections. `conversation` reads along if the exchange says so.
+    both connections. `conversation` reads the turns if the exchange says so.
     """
 
     def __init__(self, request: Downstream, channel: Connection, response: ProxyResponse) -> None:
@@ -53,7 +53,7 @@ class Tunnel:
         self._client_held: set[str] = set()
         self._upstream_held: set[str] = set()
         self._untaken: list[Lease] = []
-        """Of what was written to the upstream and waits there."""
+        """The leases of what was written to the upstream and waits in its transport."""
         self._clock = channel.clock
         self._active_at = self._clock()
         self._idle_timer: Any = None
@@ -101,7 +101,7 @@ class Tunnel:
     # ---- the operator stops it
 
     def cancel(self) -> None:
-        """Let the frame that is coming come to its end, say 1008 to the client, and cut both connections."""
+        """Wait until the current frame is whole, close the client's side with 1008, and cut both connections."""
         if self._ended or self._cancelled:
             return
         self._cancelled = True
@@ -130,7 +130,7 @@ class Tunnel:
         self._channel.close()
 
     def _over(self, outcome: Outcome) -> None:
-        """End it from our side: the upstream's connection is cut, the client's is the caller's to end."""
+        """End the tunnel: the upstream's connection is cut; the caller ends the client's."""
         if self.conversation is not None:
             self.conversation.lost(outcome)
         self._end(outcome)
@@ -187,7 +187,7 @@ class Tunnel:
             self.conversation.from_client(data)
 
     def downstream_lost(self, reason: Failure) -> None:
-        """The client's connection is lost: what it sent still goes up, then the upstream's ends too."""
+        """End the tunnel, because the client's connection is lost; after a clean end, the upstream still gets all data."""
         if self._ended:
             return
         if self.conversation is not None:
@@ -206,7 +206,7 @@ class Tunnel:
     # ---- what a conversation asks of both ends
 
     def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
-        """Write to the upstream; `lease` is freed once it has taken what was written."""
+        """Write to the upstream; `lease` is freed once its transport has sent the data."""
         if self._upstream is not None and not self._ended:
             self._upstream.write(data)
         if lease is not None:
@@ -221,7 +221,7 @@ class Tunnel:
             self._channel.write(data)
 
     def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
-        """End both connections; `broken`: so that the client takes it for no end."""
+        """End both connections; `broken`: by a reset of the client's, so that it does not look like a normal end."""
         if self._ended:
             return
         self._end(outcome)
@@ -242,7 +242,7 @@ class Tunnel:
         if self.conversation is not None:
             self.conversation.go_away()
 
-    # ---- reasons for reading from one of them no more
+    # ---- reasons not to read from one end
 
     def hold_client(self, reason: str) -> None:
         """Stop reading from the client, until every reason is gone."""
@@ -250,7 +250,7 @@ class Tunnel:
         self._channel.hold_body()
 
     def let_client(self, reason: str) -> None:
-        """That reason is gone."""
+        """Read from the client again if this was the last reason."""
         if reason in self._client_held:
             self._client_held.discard(reason)
             if reason == _FULL:
@@ -265,7 +265,7 @@ class Tunnel:
             self._upstream.pauseProducing()
 
     def let_upstream(self, reason: str) -> None:
-        """That reason is gone."""
+        """Read from the upstream again if this was the last reason."""
         self._upstream_held.discard(reason)
         if self._upstream is not None and not self._ended and not self._upstream_held:
             self._upstream.resumeProducing()
@@ -284,7 +284,7 @@ class Tunnel:
         self.let_upstream(_FULL)
 
     def stopProducing(self) -> None:
-        """The client's transport is lost; downstream_lost says so too."""
+        """Do nothing: `downstream_lost` is called as well when the client's transport is lost."""
 
 
 @implementer(IPushProducer)
@@ -301,4 +301,4 @@ class _ClientReader:
         self._tunnel.let_client(_FULL)
 
     def stopProducing(self) -> None:
-        """The upstream's transport is lost; the tunnel hears of it as a body that ends."""
+        """Do nothing: when the upstream's transport is lost, the tunnel is notified by the end of the body."""

@@ -1,8 +1,8 @@
 """One turn of a WebSocket: a model call, as an exchange of its own.
 
-It passes the same stages as a request over HTTP; after them it is sent over its
-connection. Its answer is only for the stages, as an event stream: the bytes
-that the client gets go past them.
+It passes the same stages as a request over HTTP; then it is sent over its
+connection. The stages read its answer as an event stream. The client gets the
+upstream's bytes directly, not those of the stages.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class TurnOwner(Protocol):
     """The name of the connection's upstream."""
 
     def send(self, turn: Turn) -> None:
-        """Admitted: its message goes up."""
+        """Send the message of the turn, which the stages have admitted, to the upstream."""
 
     def refusing(self, turn: Turn, error: ProxyError) -> None:
-        """Its message is dropped; its exchange ends with this error."""
+        """Note that the turn is refused: its message is dropped, and its exchange ends with this error."""
 
     def decided(self, turn: Turn) -> None:
-        """Admitted, refused or given up: what waits for it may go on."""
+        """Note that the turn was admitted, refused or given up: messages that wait for it may go on."""
 
     def delivered(self, turn: Turn) -> None:
-        """The stages have let its answer pass."""
+        """Note that the stages have let the turn's answer pass."""
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Its exchange is over; idempotent."""
+        """End the turn's exchange; idempotent."""
 
     def ended(self, turn: Turn) -> None:
-        """Nothing more of it comes."""
+        """Note that the turn has ended."""
 
     def cancel(self) -> None:
         """Stop the whole connection for the operator."""
@@ -64,13 +64,13 @@ class TurnOwner(Protocol):
 class Turn:
     """One turn.
 
-    States: asked (the stages decide), sent (its message is up), answering
-    (an event has come), ended. `begun_above`: the server has begun it by
-    itself, so that nothing is sent.
+    States: asked (the stages decide), sent (its message was sent to the
+    upstream), answering (an event has come), ended. `begun_above`: the server
+    has begun it by itself, so no message is sent.
     """
 
     is_decided = False
-    """Admitted, refused or given up."""
+    """Whether it was admitted, refused or given up."""
     is_sent = False
     is_over = False
     """Its last event has come; a stage may still wait for something."""
@@ -93,7 +93,7 @@ class Turn:
         self.exchange = request.exchange
         self.raw = raw
         self.lease = lease
-        """What is held of its message."""
+        """The lease of its message."""
         self.stream_id = stream_id
         self.sent_stream_id = sent_stream_id
         """The same as JSON, as the client sent it."""
@@ -101,7 +101,7 @@ class Turn:
         self.begun_above = begun_above
         self.response_id: str | None = None
         self._early: list[tuple[ServerEvent, bytes]] = []
-        """What the server has said of a turn that it began, before the stages had judged it."""
+        """Events of a turn that the server began, which came before the stages had admitted or refused it."""
         self._running: Deferred[Any] | None = None
         self._first: Deferred[ProxyResponse] | None = None
         self._sent_at = 0.0
@@ -113,7 +113,7 @@ class Turn:
 
     @property
     def upstream(self) -> str | None:
-        """The name of the upstream that its connection leads to."""
+        """The name of the upstream to which the connection leads."""
         return self._owner.upstream
 
     @property
@@ -123,13 +123,13 @@ class Turn:
 
     @property
     def holds_client(self) -> bool:
-        """Whether the stages have not let the answer pass yet that has begun."""
+        """Whether the answer has begun, and the stages have not let it pass yet."""
         return self._body is not None and not self._is_delivered and not self.is_ended
 
     # ---- the way in
 
     def run(self, forward: Forward) -> None:
-        """Ask the stages, which may take their time."""
+        """Run the stages, which may take long."""
         self._running = Deferred.fromCoroutine(self._ask(forward))
         self._running.addCallbacks(self._deliver, self._fail)
         self._running.addErrback(self._defect)
@@ -138,7 +138,7 @@ class Turn:
         return await forward(self.request)
 
     async def send(self) -> ProxyResponse:
-        """Send the message up and wait for the first event: the innermost `forward` of the stages."""
+        """Send the message to the upstream and wait for the first event: the innermost `forward` of the stages."""
         exchange, owner = self.exchange, self._owner
         exchange.attempts += 1
         exchange.upstream = owner.upstream
@@ -156,7 +156,7 @@ class Turn:
         return await first
 
     def _decide(self) -> None:
-        """Note that the message is sent or dropped: what waits for it may go on."""
+        """Note that the message is sent or dropped: messages that wait for it may go on."""
         if not self.is_decided:
             self.is_decided = True
             self.raw = b""
@@ -180,7 +180,7 @@ class Turn:
             self._body.feed(_as_event(text))
 
     def _answer(self, event: ServerEvent, text: bytes) -> None:
-        """Answer the stages with the first event: an error with a status is what an answer with that status would be."""
+        """Answer the stages with the first event; an error with a status becomes a response with that status."""
         body = self._body = TurnBody()
         exchange = self.exchange
         exchange.upstream_s += self._owner.clock() - self._sent_at
@@ -240,7 +240,7 @@ class Turn:
         self._owner.delivered(self)
 
     def makeConnection(self, transport: Any) -> None:
-        """Nothing of it is held back."""
+        """Do nothing: the body of a turn is never paused."""
 
     def dataReceived(self, data: bytes) -> None:
         exchange = self.exchange
@@ -271,7 +271,7 @@ class Turn:
     # ---- refused, or stopped
 
     def cancel(self, error: ProxyError) -> None:
-        """Stop the turn for the operator; one that was sent can only be stopped together with its connection."""
+        """Stop the turn for the operator; once sent, it can be stopped only together with its connection."""
         if self.is_sent:
             self._owner.cancel()
         elif not self.is_ended:
@@ -285,7 +285,7 @@ class Turn:
         exchange = self.exchange
         if isinstance(error, UpstreamError):
             exchange.upstream_failure = error.log_text
-        if self.is_sent:  # too late to say so
+        if self.is_sent:  # the client can no longer receive an error for it
             self._end(error.outcome)
             return
         exchange.status, exchange.error_code = error.status, error.code

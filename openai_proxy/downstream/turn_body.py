@@ -1,4 +1,4 @@
-"""The events of a turn as the body of its answer: for the stages, as the client gets the bytes past them."""
+"""The events of a turn as the body of its answer, which only the stages read."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class TurnBody:
     # ---- the transport that deliverBody gives: what the client is sent does not wait for it
 
     def pauseProducing(self) -> None:
-        """Only the client holds the upstream back."""
+        """Do nothing, because only the client's transport pauses the upstream."""
 
     def resumeProducing(self) -> None:
-        """See pauseProducing."""
+        """Do nothing: see `pauseProducing`."""
 
     def stopProducing(self) -> None:
         self.discard()

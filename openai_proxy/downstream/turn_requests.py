@@ -1,4 +1,4 @@
-"""The requests that the turns of one WebSocket are to the stages, and why no turn may begin."""
+"""Make the request with which the stages see a turn of a WebSocket, and say why no turn may begin."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ class ReadingServer(Protocol):
 
     States: built, waiting for the head, writing, over. If the other end leaves,
     the reading is given up. `begun` and `ended` are each called once.
-    leaves, the reading is given up. `begun` and `ended` are told of it, once.
     """
 
     transport: Any
