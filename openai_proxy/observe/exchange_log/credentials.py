@@ -13,6 +13,7 @@ _CREDENTIALS = frozenset(
 )
 _IDENTIFYING = (b"authorization", b"api-key")
 _SUBPROTOCOL, _SUBPROTOCOL_KEY = b"sec-websocket-protocol", b"openai-insecure-api-key."
+_CARRYING = _CREDENTIALS | {_SUBPROTOCOL}
 _long_word = re.compile(r"[A-Za-z0-9]{10,}")
 
 
@@ -28,12 +29,14 @@ def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[str]:
     identified = False
     for name, value in pairs or ():
         lower = name.lower()
+        if lower not in _CARRYING:
+            continue
         if lower == _SUBPROTOCOL:
             for item in value.split(b","):
                 item = item.strip(b" \t")
                 if item[: len(_SUBPROTOCOL_KEY)].lower() == _SUBPROTOCOL_KEY:
                     found.add(item[len(_SUBPROTOCOL_KEY) :].decode("latin-1"))
-        elif lower in _CREDENTIALS:
+        else:
             text = _bare(value)
             if (lower in _IDENTIFYING and not identified and text) or looks_like_a_key(text):
                 found.add(text)

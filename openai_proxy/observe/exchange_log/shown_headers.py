@@ -7,9 +7,11 @@ short to be a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ...exchange.bounded_memo import short_memo
+from ...exchange.record import HeaderLines
+from ...wire.key_like import KEY_LIKE
 from ..redaction import REDACTED, SHORTEST_SECRET, TELLING, scrubbed_once
 
 _HARMLESS = frozenset(
@@ -30,20 +32,22 @@ _HARMLESS_ONCE_PREFIX = b"x-ratelimit-"
 _NAMES_KEPT, _VALUES_KEPT = 1024, 2048
 
 
-def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]:
+def shown_headers(pairs: HeaderLines | None) -> dict[str, str]:
     """Return headers as a JSON object, names as sent, repeated ones joined by `, `. O(n)."""
     shown: dict[str, str] = {}
-    repeated: dict[str, list[str]] = {}
     for name, value in pairs or ():
         label, show = _rule(name)
-        text = show(value)
-        if label in shown:
-            repeated.setdefault(label, [shown[label]]).append(text)
-        else:
-            shown[label] = text
-    for label, texts in repeated.items():
-        shown[label] = ", ".join(texts)
-    return shown
+        shown[label] = show(value)
+    return shown if pairs is None or len(shown) == len(pairs) else _joined(pairs)
+
+
+def _joined(pairs: HeaderLines) -> dict[str, str]:
+    """Return the same for headers of which some have the same name."""
+    shown: dict[str, list[str]] = {}
+    for name, value in pairs:
+        label, show = _rule(name)
+        shown.setdefault(label, []).append(show(value))
+    return {label: ", ".join(texts) for label, texts in shown.items()}
 
 
 @short_memo(
@@ -63,7 +67,9 @@ def _rule(name: bytes) -> tuple[str, Callable[[bytes], str]]:
 
 def _harmless_once(value: bytes) -> str:
     text = value.decode("latin-1")
-    return text if value.isdigit() else scrubbed_once(text)
+    if "=" in text or "%" in text or KEY_LIKE.search(text) is not None:
+        return scrubbed_once(text)
+    return text  # as `scrubbed_once` would; nearly every value is one
 
 
 @short_memo(_VALUES_KEPT, keeps=lambda value, text: REDACTED not in text)

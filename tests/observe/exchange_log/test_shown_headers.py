@@ -3,10 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.exchange.bounded_memo import memo_of
 from openai_proxy.observe.exchange_log import shown_headers as module
 from openai_proxy.observe.exchange_log.shown_headers import shown_headers
+from openai_proxy.observe.redaction import scrubbed_once
 
 SECRET = b"CANARY-0123456789"
 
@@ -125,3 +127,34 @@ def test_what_was_shown_before_changes_nothing(pairs):
     assert shown_headers(pairs) == shown
     apart = [next(iter(shown_headers([pair]).items())) for pair in pairs]
     assert shown == {label: ", ".join(text for other, text in apart if other == label) for label, _ in apart}
+
+
+PIECES = [
+    "req_",
+    "0af7",
+    "-",
+    "=",
+    "%73",
+    "%2F",
+    "k-",
+    "sk-",
+    "abcdefgh",
+    "Bearer ",
+    "token",
+    "\xe9",
+    " ",
+    "1",
+]
+
+
+def test_a_value_that_comes_once_is_shown_as_any_text():
+    """What looks like a key is found in it, and nothing else is lost."""
+    with Taken() as note:
+
+        @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
+        def check(text):
+            shown = shown_headers([(b"x-request-id", text.encode("latin-1"))])["x-request-id"]
+            note(shown == text)
+            assert shown == scrubbed_once(text)
+
+        check()
