@@ -8,14 +8,15 @@ other is left as it is: a prompt about keys stays what it was.
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from ...exchange.bounded_memo import short_memo
 from ...wire.json_members import value_end
 from ...wire.key_like import KEY_LIKE
-from ..redaction import REDACTED, scrubbed
+from ..redaction import REDACTED, scrubbed, scrubbed_once
 
 _PROSE_NAMES = frozenset(
     re.findall(
@@ -36,14 +37,18 @@ _SECRET_NAMES = frozenset(
     )
 )
 """Members that hold a credential; without `_` and `-`, in lower case."""
-_WITHIN_SECRETS = frozenset(("value", "secret", "token", "key"))
-"""Members that hold it if the credential is an object: `"client_secret": {"value": ...}`."""
+_DATA_NAMES = frozenset(
+    ["url", "image_url", "file_url", "data", "file_data", "b64_json", "result", "encrypted_content"]
+)
+"""Members with addresses and data: long, and different each time, so that their strings are not remembered."""
 _HOLDERS = frozenset(("auth", "domain_secrets"))
 """Objects, or lists of them, with a credential and what it is for: in vaults, and in network policies."""
 _OF_TOOL_SERVERS = frozenset(("server_url", "server_label", "connector_id"))
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _LONG = 512
-_LONGEST_KEY = 4096
+_SHORTEST_KEY, _LONGEST_KEY = 8, 4096
+_TEXTS_KEPT = 1024
+_LOOKED_INTO = frozenset((str, dict, list))
 MOST_STRINGS = 100_000
 """Strings above which a whole body is too costly to look into: its beginning is shown as text."""
 MOST_CONTAINERS = 50_000
@@ -55,12 +60,31 @@ MOST_TORN_STRINGS = 20_000
 _PLAIN, _WRITTEN, _HOLDER, _HIDDEN = range(4)
 """What the strings of a container are: anything; prose; those of a credential's object; all of them secrets."""
 
+_OTHER, _DATA, _PROSE, _TOKEN, _VALUE, _SECRET, _SERVER, _VARIABLES, _HOLDING, _ALL = range(10)
+"""What a member's name says of its value. `_ALL`: no string in it may be shown."""
+_HEADERS, _ENVIRONMENT, _FIELDS, _KEY = range(10, 14)
+"""Names whose meaning depends on the rest of the object, and one that looks like a key itself."""
+_ROLES = {
+    **dict.fromkeys(_PROSE_NAMES, _PROSE),
+    **dict.fromkeys(_DATA_NAMES, _DATA),
+    **dict.fromkeys(_HOLDERS, _HOLDING),
+    "token": _TOKEN,
+    "value": _VALUE,
+    "key": _VALUE,
+    "server_url": _SERVER,
+    "variables": _VARIABLES,
+    "env": _ENVIRONMENT,
+    "fields": _FIELDS,
+}
+
 
 def without_credentials(value: Any) -> Any:
     """Return decoded JSON with its credentials blotted out; changed in place. O(n), without recursion."""
-    top = [value]
-    _blot_out(top)
-    return top[0]
+    if type(value) is str:
+        return _shown_text(value)
+    if value and (type(value) is dict or type(value) is list):
+        _blot_out(value)
+    return value
 
 
 def has_credentials(value: Any) -> bool:
@@ -74,11 +98,11 @@ def shows_no_credentials(value: dict[str, Any], text: bytes) -> bool:
     False also if the text may hold more than the value does: of a member
     that comes twice, decoding keeps the second one only.
     """
-    changes, members = _blot_out([value])
+    changes, members = _blot_out(value)
     return not changes and text.count(b'":') == members
 
 
-def _blot_out(top: list[Any]) -> tuple[int, int]:
+def _blot_out(top: dict[str, Any] | list[Any]) -> tuple[int, int]:
     """Blot out in place; return how many strings changed, and how many members were seen."""
     changes = members = 0
     waiting: list[tuple[Any, int]] = [(top, _PLAIN)]
@@ -93,36 +117,43 @@ def _blot_out(top: list[Any]) -> tuple[int, int]:
 
 
 def _look_into_items(items: list[Any], kind: int, waiting: list[tuple[Any, int]]) -> int:
+    if type(items[0]) not in _LOOKED_INTO and _LOOKED_INTO.isdisjoint(map(type, items)):
+        return 0  # thousands of numbers, often
     changes = 0
     for at, item in enumerate(items):
-        if type(item) is str:
+        what = type(item)
+        if what is str:
             if kind != _WRITTEN:
-                shown = _shown_text(item) if kind == _PLAIN else REDACTED
+                shown = _shown_item(item) if kind == _PLAIN else REDACTED
                 if shown != item:
                     items[at] = shown
                     changes += 1
-        elif item and type(item) is dict:
+        elif item and what is dict:
             waiting.append((item, _PLAIN if kind == _WRITTEN else kind))
-        elif item and type(item) is list:
+        elif item and what is list:
             waiting.append((item, kind))
     return changes
 
 
 def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[Any, int]]) -> int:
     changes = 0
-    of_tool_server = members.get("type") == "mcp" or not _OF_TOOL_SERVERS.isdisjoint(members)
     has_key_as_name = False
+    shows, below = _SHOWS[kind], _BELOW[kind]
     for name, value in members.items():
         role = _role(name)
-        if type(value) is str:
-            shown = _shown_member(name, role, value, kind, of_tool_server)
-            if shown != value:
-                members[name] = shown
-                changes += 1
-        elif value and (type(value) is dict or type(value) is list):
-            waiting.append((value, _kind_below(role, value, kind, of_tool_server, members.get("type"))))
-        if role == _KEY:
-            has_key_as_name = True
+        if role >= _HEADERS:
+            has_key_as_name = has_key_as_name or role == _KEY
+            role = _role_within(members, role, value)
+        what = type(value)
+        if what is str:
+            show = shows[role]
+            if show is not None:
+                shown = show(value)
+                if shown != value:
+                    members[name] = shown
+                    changes += 1
+        elif value and (what is dict or what is list):
+            waiting.append((value, below[role][what is list]))
     if has_key_as_name:
         renamed = {scrubbed(name): value for name, value in members.items()}
         members.clear()
@@ -131,53 +162,29 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
     return changes
 
 
-_OTHER, _PROSE, _SECRET, _SERVER, _HEADERS, _VARIABLES, _KEY, _HOLDING, _ENVIRONMENT, _FIELDS = range(10)
-"""What a member's name says of its value; `_KEY`: the name itself looks like a key."""
-
-
 @short_memo(1024, keeps=lambda name, role: role != _KEY)
 def _role(name: str) -> int:
-    if name in _PROSE_NAMES:
-        return _PROSE
+    if name in _ROLES:
+        return _ROLES[name]
     if _is_secret(name):
         return _SECRET
     if len(name) >= 12 and KEY_LIKE.match(name):
         return _KEY
-    if name == "server_url":
-        return _SERVER
-    if name == "variables":
-        return _VARIABLES
-    if name in _HOLDERS:
-        return _HOLDING
-    if name == "env":
-        return _ENVIRONMENT
-    if name == "fields":
-        return _FIELDS
     return _HEADERS if name.lower() == "headers" else _OTHER
 
 
-def _shown_member(name: str, role: int, value: str, kind: int, of_tool_server: bool) -> str:
-    if kind == _HIDDEN or role == _SECRET or (kind == _HOLDER and name in _WITHIN_SECRETS):
-        return REDACTED if value else value
-    if role == _SERVER:
-        return _shown_server(value)
-    if role == _HEADERS and of_tool_server:
-        return REDACTED
-    return value if kind == _WRITTEN or role == _PROSE or len(value) < 8 else _shown_text(value)
-
-
-def _kind_below(role: int, value: Any, kind: int, of_tool_server: bool, holder_type: object) -> int:
-    if kind == _HIDDEN or (role == _HEADERS and of_tool_server):
-        return _HIDDEN
-    if role == _SECRET:
-        return _HOLDER if type(value) is dict else _HIDDEN
-    if role == _HOLDING or (role == _FIELDS and holder_type == "browser_authentication"):
-        return _HOLDER
-    if role == _ENVIRONMENT and holder_type != "exec" and type(value) is dict and "type" not in value:
-        return _HIDDEN  # not that of a command that a model wrote, and no schema
-    if role == _VARIABLES or (role == _PROSE and type(value) is list):
-        return _WRITTEN
-    return _PLAIN
+def _role_within(members: dict[str, Any], role: int, value: Any) -> int:
+    """Return what the name of a value says of it in this object."""
+    kind = members.get("type")
+    if role == _HEADERS:
+        return _ALL if kind == "mcp" or not _OF_TOOL_SERVERS.isdisjoint(members) else _OTHER
+    if role == _ENVIRONMENT:
+        # not that of a command that a model wrote, and no schema
+        hides = kind != "exec" and type(value) is dict and "type" not in value
+        return _ALL if hides else _OTHER
+    if role == _FIELDS:
+        return _HOLDING if kind == "browser_authentication" else _OTHER
+    return _OTHER if role == _KEY else role
 
 
 def _is_secret(name: str) -> bool:
@@ -188,7 +195,27 @@ def _shown_text(text: str) -> str:
     """Return a string without what looks like a key; of one long word only its beginning is looked at."""
     if len(text) > _LONG and (text.startswith("data:") or _is_base64(text)):
         return REDACTED if KEY_LIKE.match(text) else text
-    return scrubbed(_without_user(text) if "://" in text else text)
+    return scrubbed_once(_without_user(text) if "://" in text else text)
+
+
+# Most strings of bodies come again and again: names of models, roles, types. See `scrubbed` for what is kept.
+_shown_item = short_memo(_TEXTS_KEPT, keeps=operator.eq)(_shown_text)
+
+
+def _shown_data(text: str) -> str:
+    """Return what is shown of a member's string that is not remembered."""
+    return text if len(text) < _SHORTEST_KEY else _shown_text(text)
+
+
+_shown_member = short_memo(_TEXTS_KEPT, keeps=operator.eq)(_shown_data)
+
+
+def _hidden(text: str) -> str:
+    return REDACTED if text else text
+
+
+def _all_hidden(text: str) -> str:
+    return REDACTED
 
 
 def _is_base64(text: str) -> bool:
@@ -211,6 +238,46 @@ def _shown_server(url: str) -> str:
         return REDACTED
     path = _long_word.sub(REDACTED, found[3])
     return scrubbed(f"{found[1] or ''}{found[2]}{path}") + (f"{found[4][0]}{REDACTED}" if found[4] else "")
+
+
+_Show: TypeAlias = Callable[[str], str] | None
+"""Returns what is shown of a string; None if all of it is."""
+_Below: TypeAlias = tuple[int, int]
+"""Of which kind a value is: if it is an object, and if it is a list."""
+_Any = TypeVar("_Any")
+
+
+def _by_role(usual: _Any, others: Mapping[int, _Any]) -> tuple[_Any, ...]:
+    return tuple(others.get(role, usual) for role in range(_HEADERS))
+
+
+_NOT_EVEN_IN_PROSE: dict[int, _Show] = {_SECRET: _hidden, _SERVER: _shown_server, _ALL: _all_hidden}
+_PLAINLY: dict[int, _Show] = {**_NOT_EVEN_IN_PROSE, _DATA: _shown_data, _PROSE: None, _TOKEN: None}
+_SHOWS: tuple[tuple[_Show, ...], ...] = (
+    _by_role(_shown_member, _PLAINLY),
+    _by_role(None, _NOT_EVEN_IN_PROSE),
+    _by_role(_shown_member, {**_PLAINLY, _TOKEN: _hidden, _VALUE: _hidden}),
+    _by_role(_hidden, {}),
+)
+"""How a member's string is shown, by the kind of its object and the role of its name."""
+_USUALLY_BELOW = _by_role(
+    (_PLAIN, _PLAIN),
+    {
+        _PROSE: (_PLAIN, _WRITTEN),
+        _TOKEN: (_PLAIN, _WRITTEN),
+        _VARIABLES: (_WRITTEN, _WRITTEN),
+        _HOLDING: (_HOLDER, _HOLDER),
+        _SECRET: (_HOLDER, _HIDDEN),
+        _ALL: (_HIDDEN, _HIDDEN),
+    },
+)
+_BELOW: tuple[tuple[_Below, ...], ...] = (
+    _USUALLY_BELOW,
+    _USUALLY_BELOW,
+    _USUALLY_BELOW,
+    _by_role((_HIDDEN, _HIDDEN), {}),
+)
+"""Of which kind a member's object or list is, likewise."""
 
 
 def is_laborious(text: bytes) -> bool:

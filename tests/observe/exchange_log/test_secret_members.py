@@ -85,6 +85,8 @@ HARMLESS = {
             }
         ]
     },
+    "headers of no tool server": {"x": {"type": "x", "headers": {"X-Own": "canary-value", "n": ["canary"]}}},
+    "embedding": {"data": [{"object": "embedding", "embedding": [0.5, -1, None, True], "index": 0}]},
     "command": {"action": {"type": "exec", "command": ["ls"], "env": {"PAGER": "cat"}}},
     "image": {"content": [{"image_url": {"url": "data:image/png;base64," + "sk-abcdef/" * 200}}]},
     "ids": {
@@ -133,7 +135,7 @@ def test_what_is_no_credential_stays(case):
     text = json.dumps(HARMLESS[case], separators=(",", ":")).encode()
     if case != "arguments":  # in which a member stands inside a string
         assert shows_no_credentials(copy.deepcopy(HARMLESS[case]), text)
-    if case not in ("variables", "schema", "command"):
+    if case not in ("variables", "schema", "headers of no tool server", "command"):
         assert torn_without_credentials(text) == text
 
 
