@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 from world.client import Client, ask
 from world.requests import chat, request
-from world.waiting import eventually
+from world.waiting import PATIENCE_S, eventually
 
 THREADS = 8
 REQUESTS = 10_000
@@ -51,9 +51,11 @@ ALONE = [
         401,
         "rejected",
     ),
-    ("chat/completions", chat(body("hangs")), 0, "client_gone"),
+    ("chat/completions", None, 0, "client_gone"),
 ]
-"""Each on a connection of its own, one in 25."""
+"""Each on a connection of its own, one in 25; the last one hangs until its client leaves."""
+HANGING = {}
+"""The events that tell the clients of those which hang that the upstream has their request."""
 
 
 def upstream(call):
@@ -71,6 +73,7 @@ def upstream(call):
     elif model == "refused-before":
         call.finish()
     elif model == "hangs":
+        HANGING[json.loads(sent)["user"]].set()
         call.seconds_until_gone(20)
         call.finish()
     else:
@@ -95,7 +98,7 @@ class Seen:
         client = Client(port)
         for number in numbers:
             if number % 25 == 0:
-                self._alone(port, ALONE[number // 25 % len(ALONE)])
+                self._alone(port, number, ALONE[number // 25 % len(ALONE)])
             else:
                 endpoint, data, status, outcome = REUSED[number % len(REUSED)]
                 client.send(data)
@@ -107,15 +110,18 @@ class Seen:
                     client = Client(port)
         client.close()
 
-    def _alone(self, port, case):
+    def _alone(self, port, number, case):
         endpoint, data, status, outcome = case
         with Client(port) as client:
-            client.send(data)
             if outcome == "client_gone":
-                client.sock.settimeout(0.05)
-                with pytest.raises(TimeoutError):
+                arrived = HANGING[str(number)] = threading.Event()
+                client.send(chat(body("hangs", user=str(number))))
+                assert arrived.wait(PATIENCE_S)
+                client.sock.setblocking(False)
+                with pytest.raises(BlockingIOError):
                     client.sock.recv(1)
             else:
+                client.send(data)
                 response = client.response()
                 assert response.status == status, (data, response)
                 assert response.whole is (outcome != "upstream_truncated"), response

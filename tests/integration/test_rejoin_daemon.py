@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections import Counter
 
 import openai
@@ -31,24 +30,39 @@ def outcomes(daemon):
     return Counter(json.loads(line)["outcome"] for line in lines)
 
 
+def downstream_connections(world):
+    """Return the number of the clients' connections, that of the one who asks included."""
+    return samples(world.port)['openai_proxy_open_connections{side="downstream"}']
+
+
 def test_the_sdks_retry_gets_the_answer_of_its_first_call(start):
     """One upstream call for each call of a program; bytes whole, tokens counted once."""
     world = start(env=FINISH)
     asked, lock = Counter(), threading.Lock()
+    left = {f"question {number}": threading.Event() for number in range(CALLS)}
+
+    def text_of(body):
+        return json.loads(body)["messages"][0]["content"]
+
+    def note_retry(request):
+        if request.headers["x-stainless-retry-count"] != "0":
+            left[text_of(request.content)].set()
 
     def answer(call):
-        text = json.loads(call.read_body())["messages"][0]["content"]
+        text = text_of(call.read_body())
         with lock:
             asked[text] += 1
-        time.sleep(0.6)
+        assert left[text].wait(PATIENCE_S)
         message = {"role": "assistant", "content": f"answer to {text}"}
         call.reply_json({**COMPLETION, "choices": [{**COMPLETION["choices"][0], "message": message}]})
 
     world.upstream.script = answer
 
     def program(number):
+        hooks = openai.DefaultHttpxClient(event_hooks={"request": [note_retry]})
+        url = f"http://127.0.0.1:{world.port}/v1"
         with openai.OpenAI(
-            api_key=KEY, base_url=f"http://127.0.0.1:{world.port}/v1", timeout=0.4, max_retries=4
+            api_key=KEY, base_url=url, timeout=1.0, max_retries=4, http_client=hooks
         ) as client:
             said = []
             for each in range(number, CALLS, AT_ONCE):
@@ -83,9 +97,9 @@ def test_a_retry_that_reaches_another_worker_joins(start):
     first.send(post(KEY, document))
     assert eventually(lambda: len(world.upstream.calls) == 1)
     first.close()
-    time.sleep(0.3)
+    assert eventually(lambda: downstream_connections(world) < 3)
     second.send(post(KEY, document, headers=["x-stainless-retry-count: 1"]))
-    time.sleep(0.3)
+    assert eventually(lambda: samples(world.port)["openai_proxy_in_flight_requests"] == 2)
     more.set()
     assert second.response().status == 200
     assert len(world.upstream.calls) == 1
@@ -104,7 +118,7 @@ def leave_and_come_again(world, **headers):
     first.send(post(KEY, ASKED))
     first.read_until(b"one")
     first.reset()
-    assert eventually(lambda: samples(world.port)['openai_proxy_open_connections{side="downstream"}'] < 3)
+    assert eventually(lambda: downstream_connections(world) < 3)
     second.send(post(KEY, ASKED, headers=AGAIN))
     second.read_until(b"data: one\n\n")
     return first_pid, second
