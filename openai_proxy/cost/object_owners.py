@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from ..net.redis_client import RedisClient
-from ..policies.fences.object_ids import RESPONSES_KEPT_S
+from ..policies.authorize.object_ids import RESPONSES_KEPT_S
 from .state_file import StateFile
 
 _FOREVER_S = 10 * 366 * 86400

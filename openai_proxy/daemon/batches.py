@@ -11,9 +11,9 @@ from ..cost.batch_inputs import BatchInputs
 from ..cost.build import Spending
 from ..cost.settle_batches import Calls, SettleBatches
 from ..exchange.buffered_bytes import BufferedBytes
+from ..policies.authorize.build import fences_of, owner_of
 from ..policies.batches.allow_batches import AllowBatches, BatchRule
 from ..policies.batches.read_batch_file import ReadBatchFile
-from ..policies.fences.build import fences_of, owner_of
 from ..settings import Settings, client_keys
 from ..settings.derived import redis_url, state_path
 

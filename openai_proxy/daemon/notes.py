@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ..observe.spec import parse_spec
 from ..policies.authenticate.upstream_keys import keyless_upstreams
-from ..policies.fences.build import defaulted_keys, fenced_keys, shared_objects
+from ..policies.authorize.build import defaulted_keys, fenced_keys, shared_objects
 from ..settings import Settings, client_keys, mode
 from ..settings.derived import all_serverless, state_path
 from ..settings.errors import mask_spec, mask_whole_url

@@ -17,13 +17,13 @@ from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..policies.authenticate import build as callers
 from ..policies.authenticate.keyring import Keyring
+from ..policies.authorize import build as authorize
+from ..policies.authorize.allow_models import AllowModels
 from ..policies.bodies import build as bodies
 from ..policies.cache import build as cache
 from ..policies.cache.request_memo import Answered
 from ..policies.cache.room import Room
 from ..policies.chains import compose
-from ..policies.fences import build as fences
-from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
 from ..policies.override import build as params
 from ..policies.rejoin import build as rejoin
@@ -105,11 +105,11 @@ def ordered_stages(
     counts = needs_usage or spending.needs_usage
     authenticate = callers.authenticate(settings, keyring, around.knows_all_keys)
     tag_requests, name_end_user = tags.tag_requests(settings, kept.tag_values), tags.name_end_user(settings)
-    allow_endpoints = fences.allow_endpoints(settings)
+    allow_endpoints = authorize.allow_endpoints(settings)
     read_body = bodies.read_body(settings, around, body_rules, spending.payers, buffered)
     allow_models = AllowModels(keyring) if keyring is not None and keyring.restricts_models else None
-    refuse_unmeasured = fences.refuse_unmeasured(settings)
-    own_objects = fences.own_objects(
+    refuse_unmeasured = authorize.refuse_unmeasured(settings)
+    own_objects = authorize.own_objects(
         settings, lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings))
     )
     refuse_elsewhere = routing.refuse_elsewhere(settings, kept.table, kept.route)
@@ -128,9 +128,9 @@ def ordered_stages(
         tag_requests,
         # Before a body is read, and before the limits, against which a refusal does not count.
         allow_endpoints,
-        fences.refuse_unseen(settings),
+        authorize.refuse_unseen(settings),
         # Before the stages that would count the handshake of a WebSocket whose turns count instead.
-        fences.read_websockets(settings, counts),
+        authorize.read_websockets(settings, counts),
         # Before `100 Continue` asks for a body that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
         # Before all stages that decide by the request only: a repeated request skips them.

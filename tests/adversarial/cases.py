@@ -1140,28 +1140,37 @@ def outlined(function, body):
     return function(body, json.loads(body))
 
 
-case("policies.fences.named_models:models_in", *NAMING, call=outlined)
-case("policies.fences.named_models:unmeasured_param", *NAMING, call=outlined)
-case("policies.fences.named_models:top_level_models", *NAMING)
-case("policies.fences.named_models:top_level_values", *NAMING, call=lambda f, body: f(body, "input_file_id"))
+case("policies.authorize.named_models:models_in", *NAMING, call=outlined)
+case("policies.authorize.named_models:unmeasured_param", *NAMING, call=outlined)
+case("policies.authorize.named_models:top_level_models", *NAMING)
+case(
+    "policies.authorize.named_models:top_level_values", *NAMING, call=lambda f, body: f(body, "input_file_id")
+)
 case("wire.documents:maybe_only_object", *JSONS, rep(b"[", b"{},", b"{}]"))
 case("wire.documents:as_one_line", rep(b"[", b'{"error":'), rep(b"\n", b'{"error":{}', b"}"))
-case("policies.fences.object_ids:ids_in_body", *NAMING)
-case("policies.fences.object_ids:ids_made", *NAMING)
+case("policies.authorize.object_ids:ids_in_body", *NAMING)
+case("policies.authorize.object_ids:ids_made", *NAMING)
 case("wire.request_json:check_walk", rep(b"["), rep(b'"'), rep(b"\\"), rep(b'"a",', b"["), rep(b'\\"', b'"'))
 case(
-    "policies.fences.object_ids:is_reference", text("a"), text("a["), text("[]"), text("file_ids"), text("1.")
+    "policies.authorize.object_ids:is_reference",
+    text("a"),
+    text("a["),
+    text("[]"),
+    text("file_ids"),
+    text("1."),
 )
-case("policies.fences.object_ids:filters_stored", *JSONS, call=lambda f, v: f("evals/{id}/runs", v))
+case("policies.authorize.object_ids:filters_stored", *JSONS, call=lambda f, v: f("evals/{id}/runs", v))
 case(
-    "policies.fences.object_ids:calls_in_query",
+    "policies.authorize.object_ids:calls_in_query",
     rep(b"call_id=a&", b"/realtime?"),
     rep(b";", b"/realtime?"),
     rep(b"%", b"/realtime?call_id="),
 )
-case("policies.fences.object_ids:ids_in_field", text("a"), text("a,"), text("["), text(", "), text('{"id":'))
-case("policies.fences.object_ids:references_in_body", *NAMING)
-case("policies.fences.object_ids:id_begun", *NAMING)
+case(
+    "policies.authorize.object_ids:ids_in_field", text("a"), text("a,"), text("["), text(", "), text('{"id":')
+)
+case("policies.authorize.object_ids:references_in_body", *NAMING)
+case("policies.authorize.object_ids:id_begun", *NAMING)
 case("wire.json_members:iter_starts", *NAMING)
 case("policies.routing.state_names:names_in", *NAMING, rep(b'"encrypted_content":"', b"{"))
 case("policies.routing.state_names:encrypted_in", *NAMING, rep(b'"encrypted_content":"', b"{"))
@@ -1179,7 +1188,7 @@ case(
     call=lambda f, body: f(404, body, []),
 )
 case(
-    "policies.fences.object_ids:id_in_path",
+    "policies.authorize.object_ids:id_in_path",
     rep(b"/", b"/files"),
     rep(b"v1/", b"/"),
     rep(b"%2f", b"/files/"),
@@ -1188,7 +1197,7 @@ case(
     rep(b"?", b"/files/a"),
     call=lambda f, target: f(target, "files/{id}"),
 )
-case("policies.fences.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
+case("policies.authorize.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
 case("policies.refusal_words:model_name", text("a"), text("\n"), text("'"))
 case(
     "policies.refusal_words:model_words",

@@ -9,12 +9,12 @@ from openai_proxy.cost.settle_batches import SettleBatches
 from openai_proxy.cost.settle_later import SettleLater
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import Kind, ProxyRequest
+from openai_proxy.policies.authorize.read_websockets import ReadWebSockets
+from openai_proxy.policies.authorize.refuse_unseen import RefuseUnseen
 from openai_proxy.policies.batches.allow_batches import AllowBatches
 from openai_proxy.policies.batches.read_batch_file import ReadBatchFile
 from openai_proxy.policies.bodies.read_form import ReadForm
 from openai_proxy.policies.chains import by_kind, compose
-from openai_proxy.policies.fences.read_websockets import ReadWebSockets
-from openai_proxy.policies.fences.refuse_unseen import RefuseUnseen
 from openai_proxy.policies.routing.list_models import ListModels
 from openai_proxy.policies.usage.read_usage import ReadUsage
 from openai_proxy.wire.targets import API_METHODS, map_target

@@ -25,7 +25,7 @@ from ...exchange.errors import KeyStoreUnavailable, RequestLimitReached
 from ...exchange.record import HeaderPairs
 from ...policies.authenticate.credentials import find_client_digest, find_credential
 from ...policies.authenticate.keyring import Keyring
-from ...policies.fences.build import default_endpoints
+from ...policies.authorize.build import default_endpoints
 from ...policies.limits.build import limits_by_key
 from ...policies.limits.headers import refusal_headers
 from ...policies.limits.rules import Levels, Limits, maybe_refusal

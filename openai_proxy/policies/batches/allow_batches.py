@@ -18,7 +18,7 @@ from ...exchange.errors import OwnersUnavailable
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...logs import logger
 from ...wire.endpoint_rules import METERED, EndpointRules, Fence
-from ..fences.named_models import top_level_values
+from ..authorize.named_models import top_level_values
 from .input import BatchInput, endpoint_of
 
 log = logger(__name__)

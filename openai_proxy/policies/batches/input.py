@@ -18,7 +18,7 @@ from ...exchange.usage import Usage
 from ...wire.json_members import iter_members
 from ...wire.request_json import is_costly, outline, read_request
 from ...wire.targets import map_target
-from ..fences.named_models import models_in, top_level_models, unmeasured_param
+from ..authorize.named_models import models_in, top_level_models, unmeasured_param
 from ..usage.estimate import prompt_tokens, requested_output_tokens
 
 MOST_BYTES = 200 * 1024 * 1024

@@ -17,7 +17,7 @@ from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ...exchange.errors import Overloaded, UnreadableBody
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, RequestBody
 from ...wire.form_model import FormModel, boundary_of
-from ..fences.named_models import runs_model
+from ..authorize.named_models import runs_model
 
 _MODEL_FORMS = ("audio/", "images/", "videos")
 """Prefixes of the endpoints whose forms name a model."""

@@ -18,7 +18,7 @@ from ...exchange.messages import ProxyResponse, ResponseBody
 from ...wire.body_headers import is_event_stream, media_type_and_coding
 from ...wire.codings import maybe_decoded, maybe_decoder
 from ...wire.decoders import CodingError, Decoder
-from ..fences.object_ids import id_begun
+from ..authorize.object_ids import id_begun
 from .state_names import Digest, digest, names_in
 
 ANSWER_BYTES = 1024 * 1024

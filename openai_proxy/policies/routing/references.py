@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from ...exchange.messages import ProxyRequest
 from ...wire.request_json import TooManyValues
-from ..fences.object_ids import id_in_path, makes_objects, references_in_body
+from ..authorize.object_ids import id_in_path, makes_objects, references_in_body
 from .state_names import Digest, digest, encrypted_in
 
 Reference: TypeAlias = tuple[Digest, str]

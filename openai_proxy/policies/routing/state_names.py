@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TypeAlias
 
 from ...wire.json_members import string_end
-from ..fences.object_ids import ids_made
+from ..authorize.object_ids import ids_made
 
 Digest: TypeAlias = int
 """8 bytes of a SHA-256."""

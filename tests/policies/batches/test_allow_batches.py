@@ -15,10 +15,10 @@ from openai_proxy.exchange.access_errors import EndpointNotAllowed, ModelNotAllo
 from openai_proxy.exchange.errors import OwnersUnavailable
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
+from openai_proxy.policies.authorize.allow_models import AllowModels
 from openai_proxy.policies.batches.allow_batches import AllowBatches, BatchRule
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
 from openai_proxy.policies.chains import compose
-from openai_proxy.policies.fences.allow_models import AllowModels
 from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
 from openai_proxy.wire.request_json import outline
 

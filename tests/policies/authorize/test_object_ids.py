@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.policies.fences.object_ids import (
+from openai_proxy.policies.authorize.object_ids import (
     id_begun,
     id_in_path,
     ids_in_body,

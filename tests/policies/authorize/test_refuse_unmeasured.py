@@ -7,8 +7,8 @@ from fakes import exchange, refusal, through
 
 from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.policies.fences.refuse_unmeasured import RefuseUnmeasured
-from openai_proxy.policies.fences.refuse_unseen import RefuseUnseen
+from openai_proxy.policies.authorize.refuse_unmeasured import RefuseUnmeasured
+from openai_proxy.policies.authorize.refuse_unseen import RefuseUnseen
 from openai_proxy.wire.request_json import outline, read_request
 
 FUNCTION = {"type": "function", "function": {"name": "web_search"}}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.policies.fences.object_ids import KINDS, collection_of, id_in_path, makes_objects
+from openai_proxy.policies.authorize.object_ids import KINDS, collection_of, id_in_path, makes_objects
 from openai_proxy.wire.endpoint_rules import ADMINISTRATION
 from openai_proxy.wire.targets import map_target
 

@@ -5,7 +5,7 @@ from fakes import Body, exchange, response, through
 
 from openai_proxy.exchange.access_errors import WebSocketNotAllowed
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.policies.fences.read_websockets import ReadWebSockets
+from openai_proxy.policies.authorize.read_websockets import ReadWebSockets
 
 EXTENSIONS = (b"Sec-WebSocket-Extensions", b"permessage-deflate")
 

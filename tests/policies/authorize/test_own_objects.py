@@ -22,7 +22,7 @@ from openai_proxy.cost.object_owners import FileOwners
 from openai_proxy.exchange.access_errors import EndpointNotAllowed
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.policies.fences.own_objects import OwnObjects
+from openai_proxy.policies.authorize.own_objects import OwnObjects
 from openai_proxy.wire.request_json import outline
 
 NAMES = {"alice": "key:alice", "bob": "key:bob"}

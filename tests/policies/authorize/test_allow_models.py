@@ -10,8 +10,8 @@ from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.errors import InvalidJSON, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
-from openai_proxy.policies.fences.allow_models import AllowModels
-from openai_proxy.policies.fences.named_models import models_in
+from openai_proxy.policies.authorize.allow_models import AllowModels
+from openai_proxy.policies.authorize.named_models import models_in
 from openai_proxy.wire.keys import key_digest
 from openai_proxy.wire.request_json import outline
 from openai_proxy.wire.targets import map_target

@@ -6,7 +6,7 @@ from fakes import exchange, refusal, through
 from openai_proxy.exchange.access_errors import AddressNotAllowed, EndpointNotAllowed
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address, parse_network
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.policies.fences.allow_endpoints import AllowEndpoints
+from openai_proxy.policies.authorize.allow_endpoints import AllowEndpoints
 from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
 
 FENCES = {"fenced": Fence(EndpointRules(["GET files/*"]), is_default=False)}
