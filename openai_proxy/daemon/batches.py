@@ -11,7 +11,7 @@ from ..cost.batch_inputs import BatchInputs
 from ..cost.build import Spending
 from ..cost.settle_batches import Calls, SettleBatches
 from ..exchange.buffered_bytes import BufferedBytes
-from ..policies.authorize.build import fences_of, owner_of
+from ..policies.authorize.build import access_of_keys, owner_of
 from ..policies.batches.allow_batches import AllowBatches, BatchRule
 from ..policies.batches.read_batch_file import ReadBatchFile
 from ..settings import Settings, client_keys
@@ -58,16 +58,17 @@ def batches(settings: Settings, stores: BatchStores, spending: Spending, buffere
 def batch_rules(settings: Settings) -> dict[str, BatchRule]:
     """Return the rules for the batches of each key that may run some and has an allow-list or a budget."""
     rules = {}
-    fences = fences_of(settings)
-    lets = {fence: fence.lets("POST", "batches") for fence in set(fences.values())}  # many keys, few fences
+    access = access_of_keys(settings)
+    # asked once for each set of rules, because many keys share few of them
+    allowed = {each: each.allows("POST", "batches") for each in set(access.values())}
     for key in client_keys(settings):
         if key.models is None and not key.has_budget:
             continue
-        if lets[fences[key.name]]:
+        if allowed[access[key.name]]:
             rules[key.name] = BatchRule(
                 owner=owner_of(settings, key),
                 rule="a list of models" if key.models is not None else "a budget",
-                fence=fences[key.name],
+                access=access[key.name],
                 lists_models=key.models is not None,
                 measures=key.has_budget and key.budget_unmeasured == "refuse",
             )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ..observe.spec import parse_spec
 from ..policies.authenticate.upstream_keys import keyless_upstreams
-from ..policies.authorize.build import defaulted_keys, fenced_keys, shared_objects
+from ..policies.authorize.build import defaulted_keys, restricted_keys, shared_objects
 from ..settings import Settings, client_keys, mode
 from ..settings.derived import all_serverless, state_path
 from ..settings.errors import mask_spec, mask_whole_url
@@ -22,7 +22,7 @@ _MOST_NAMED = 5
 def full_notes(settings: Settings) -> Iterator[str]:
     """Yield every line in its long form, for --check-config."""
     yield from keyless_upstreams(settings)
-    yield from fenced_keys(settings)
+    yield from restricted_keys(settings)
     yield from shared_objects(settings)
     yield from unchanged_websockets(settings)
 

@@ -132,7 +132,7 @@ def is_administration(name: str) -> bool:
 
 
 @frozen
-class Fence:
+class EndpointAccess:
     """The endpoints of one caller: its own list, and the general one.
 
     `own` are its rules, the default ones if `is_default`. `everybody` is None
@@ -145,7 +145,7 @@ class Fence:
     is_default: bool = True
     guards: bool = True
 
-    def lets(self, method: str, name: str, websocket: bool = False) -> bool:
+    def allows(self, method: str, name: str, websocket: bool = False) -> bool:
         """Say whether a request is allowed. OPTIONS always is."""
         if method == "OPTIONS":
             return True

@@ -2,13 +2,15 @@
 
 import pytest
 
-from openai_proxy.wire.endpoint_rules import EndpointRules, Fence, parse_rules
+from openai_proxy.wire.endpoint_rules import EndpointAccess, EndpointRules, parse_rules
 from openai_proxy.wire.targets import map_target
 
 
-def lets(entries, method, target, *, websocket=False, **fence):
+def lets(entries, method, target, *, websocket=False, **access):
     rules = EndpointRules(entries) if entries else None
-    return Fence(rules, is_default=False, **fence).lets(method, map_target(target).named, websocket)
+    return EndpointAccess(rules, is_default=False, **access).allows(
+        method, map_target(target).named, websocket
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,14 +75,18 @@ def test_administration_must_be_written_out(target):
 def test_the_list_for_everybody_holds_beside_the_keys_own():
     """A request must be in both; administration is written out in the key's own list if it has one."""
     everybody = EndpointRules(["@all", "organization/*"])
-    assert Fence(EndpointRules(["@all"]), everybody).lets("GET", "organization/users")
-    assert Fence(None, everybody).lets("GET", "organization/users")
-    assert not Fence(EndpointRules(["@all"]), everybody, is_default=False).lets("GET", "organization/users")
-    assert not Fence(EndpointRules(["@metered"]), everybody).lets("GET", "organization/users")
-    assert not Fence(EndpointRules(["@all"]), EndpointRules(["embeddings"])).lets("POST", "chat/completions")
-    assert Fence(EndpointRules(["organization/*"]), EndpointRules(["@all"]), is_default=False).lets(
+    assert EndpointAccess(EndpointRules(["@all"]), everybody).allows("GET", "organization/users")
+    assert EndpointAccess(None, everybody).allows("GET", "organization/users")
+    assert not EndpointAccess(EndpointRules(["@all"]), everybody, is_default=False).allows(
         "GET", "organization/users"
     )
+    assert not EndpointAccess(EndpointRules(["@metered"]), everybody).allows("GET", "organization/users")
+    assert not EndpointAccess(EndpointRules(["@all"]), EndpointRules(["embeddings"])).allows(
+        "POST", "chat/completions"
+    )
+    assert EndpointAccess(
+        EndpointRules(["organization/*"]), EndpointRules(["@all"]), is_default=False
+    ).allows("GET", "organization/users")
 
 
 @pytest.mark.parametrize(

@@ -11,34 +11,34 @@ from collections.abc import Awaitable, Mapping, Sequence
 from ...exchange.access_errors import AddressNotAllowed, EndpointNotAllowed
 from ...exchange.client_address import Network, parse_address
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...wire.endpoint_rules import Fence
+from ...wire.endpoint_rules import EndpointAccess
 from ...wire.headers import without
 
 _MOST_SHOWN = 10
 _METHODS = frozenset(
     (b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-method")
 )
-"""Headers that name to some servers another method than the request has."""
+"""Headers that some servers take for the method, in place of the request's own."""
 _PATHS = frozenset((b"x-original-url", b"x-original-uri", b"x-rewrite-url"))
-"""Headers that name to some servers another path; gateways write the path of the request itself into them."""
+"""Headers that some servers take for the path; gateways write the path of the request itself into them."""
 _LENGTHS = frozenset(map(len, _METHODS | _PATHS))
 
 
 class AllowEndpoints:
     """Check the endpoint and client address of each request against the rules of its key.
 
-    `fences` and `addresses` are by `credential_id`; `others` applies to callers
-    that are not in `fences`. None allows everything. A fence judges the method
-    and the path that a request has, so no header goes up that names others.
+    `access` and `addresses` are by `credential_id`; `others` applies to callers
+    that are not in `access`. None allows everything. The method and the path of
+    the request are checked, so headers that name others are not forwarded.
     """
 
     def __init__(
         self,
-        fences: Mapping[str, Fence],
-        others: Fence | None = None,
+        access: Mapping[str, EndpointAccess],
+        others: EndpointAccess | None = None,
         addresses: Mapping[str, Sequence[Network]] | None = None,
     ) -> None:
-        self._fences = dict(fences)
+        self._access = dict(access)
         self._others = others
         self._addresses = dict(addresses or {})
         self._decisions: dict[tuple[int, bytes, str, bool], bool] = {}
@@ -48,21 +48,21 @@ class AllowEndpoints:
         networks = self._addresses.get(key)
         if networks is not None:
             self._check_address(request, networks)
-        fence = self._fences.get(key, self._others)
-        if fence is not None and not self._lets(fence, request):
-            raise EndpointNotAllowed(_message(request, fence))
-        if fence is not None:
+        access = self._access.get(key, self._others)
+        if access is not None and not self._allows(access, request):
+            raise EndpointNotAllowed(_message(request, access))
+        if access is not None:
             _drop_other_names(request)
         return forward(request)
 
-    def _lets(self, fence: Fence, request: ProxyRequest) -> bool:
-        """Ask the fence; its decision is cached for the few names that are called often."""
+    def _allows(self, access: EndpointAccess, request: ProxyRequest) -> bool:
+        """Return whether the endpoint may be called; the result is cached for the few names that are called often."""
         # a turn of a WebSocket is allowed wherever the WebSocket may be opened
         method, websocket = (request.method, request.upgrade) if request.turn is None else (b"GET", True)
-        asked = (id(fence), method, request.endpoint, websocket)
+        asked = (id(access), method, request.endpoint, websocket)
         allowed = self._decisions.get(asked)
         if allowed is None:
-            allowed = fence.lets(method.decode("ascii"), request.endpoint, websocket)
+            allowed = access.allows(method.decode("ascii"), request.endpoint, websocket)
             # only the API's own names are cached
             if len(self._decisions) < 1024 and request.exchange.endpoint != "other":
                 self._decisions[asked] = allowed
@@ -82,7 +82,7 @@ _OTHER = (
 
 
 def _drop_other_names(request: ProxyRequest) -> None:
-    """Refuse a header that names another method, and drop one that names a path: the fence judged the request's own.
+    """Refuse a header that names another method, and drop one that names a path: only the request's own was checked.
 
     CGI and WSGI take an underscore for a hyphen.
     """
@@ -95,11 +95,11 @@ def _drop_other_names(request: ProxyRequest) -> None:
             request.headers = without(request.headers, name.lower())
 
 
-def _message(request: ProxyRequest, fence: Fence) -> str:
+def _message(request: ProxyRequest, access: EndpointAccess) -> str:
     # the client chooses the path: the message repeats only the API's own names
     name = request.exchange.endpoint
     method = "WebSocket" if request.upgrade else request.method.decode("ascii")
-    own = fence.own if fence.own is not None else fence.everybody
+    own = access.own if access.own is not None else access.everybody
     entries = own.entries if own is not None else ()
     listed = ", ".join(entries[:_MOST_SHOWN]) + (", ..." if len(entries) > _MOST_SHOWN else "")
     allowed = f" It may call: {listed}." if listed else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ...exchange.client_address import parse_network
 from ...settings import Settings, client_keys, mode
 from ...settings.tenants import ClientKey
-from ...wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from ...wire.endpoint_rules import ALL, METERED, EndpointAccess, EndpointRules
 from ..limits.build import limited_keys, token_limited
 from .allow_endpoints import AllowEndpoints
 from .own_objects import ObjectOwners, OwnObjects
@@ -27,27 +27,29 @@ def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
     if mode(settings) == "pass-through":  # there the client's own credentials decide
         if everybody is None:
             return None
-        return AllowEndpoints({}, Fence(None, everybody, guards=False))
+        return AllowEndpoints({}, EndpointAccess(None, everybody, guards=False))
     addresses = {
         key.name: [parse_network(text) for text in key.addresses]
         for key in client_keys(settings)
         if key.addresses
     }
-    return AllowEndpoints(fences_of(settings), Fence(None, everybody), addresses)
+    return AllowEndpoints(access_of_keys(settings), EndpointAccess(None, everybody), addresses)
 
 
-def fences_of(settings: Settings) -> dict[str, Fence]:
-    """Return the fence of each client key, by its name; keys with the same rules share one."""
+def access_of_keys(settings: Settings) -> dict[str, EndpointAccess]:
+    """Return the endpoints that each client key may call, by its name; keys with the same rules share an object."""
     listed = settings.access.endpoints
     everybody = EndpointRules(listed) if listed is not None else None
-    shared: dict[tuple[str, ...], Fence] = {}
-    fences = {}
+    shared: dict[tuple[str, ...], EndpointAccess] = {}
+    access = {}
     for key in client_keys(settings):
         entries = (str(key.endpoints is None), *(key.endpoints or default_endpoints(key)))
         if entries not in shared:
-            shared[entries] = Fence(EndpointRules(entries[1:]), everybody, is_default=key.endpoints is None)
-        fences[key.name] = shared[entries]
-    return fences
+            shared[entries] = EndpointAccess(
+                EndpointRules(entries[1:]), everybody, is_default=key.endpoints is None
+            )
+        access[key.name] = shared[entries]
+    return access
 
 
 def default_endpoints(key: ClientKey) -> tuple[str, ...]:
@@ -165,7 +167,7 @@ def defaulted_keys(settings: Settings) -> list[str]:
     ]
 
 
-def fenced_keys(settings: Settings) -> Iterator[str]:
+def restricted_keys(settings: Settings) -> Iterator[str]:
     """Yield a line on the keys that a default excludes from a part of the API: which part, how to change it."""
     names = defaulted_keys(settings)
     if names:

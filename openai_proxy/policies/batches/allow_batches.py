@@ -17,7 +17,7 @@ from ...exchange.access_errors import EndpointNotAllowed, ModelNotAllowed, NotMe
 from ...exchange.errors import OwnersUnavailable
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...logs import logger
-from ...wire.endpoint_rules import METERED, EndpointRules, Fence
+from ...wire.endpoint_rules import METERED, EndpointAccess, EndpointRules
 from ..authorize.named_models import top_level_values
 from .input import BatchInput, endpoint_of
 
@@ -44,7 +44,7 @@ _measured = EndpointRules((METERED,))
 class BatchRule:
     """The rules for the batches of one key.
 
-    `rule` says in words why its files are read. `fence` is what it may call.
+    `rule` says in words why its files are read. `access` are the endpoints that it may call.
     `lists_models`: it has an allow-list of models. `measures`: it has a budget,
     and what cannot be measured is refused. With neither of the two, a file that
     was not read passes.
@@ -52,7 +52,7 @@ class BatchRule:
 
     owner: str
     rule: str
-    fence: Fence
+    access: EndpointAccess
     lists_models: bool
     measures: bool
 
@@ -120,7 +120,7 @@ class AllowBatches:
                 raise EndpointNotAllowed(param="endpoint")
             endpoints.add(named[0])
         for endpoint in sorted(endpoints):
-            if not rule.fence.lets("POST", endpoint):
+            if not rule.access.allows("POST", endpoint):
                 raise EndpointNotAllowed(
                     "openai-proxy does not let this API key call an endpoint that this batch names.",
                     param="endpoint",

@@ -7,10 +7,10 @@ from openai_proxy.exchange.access_errors import AddressNotAllowed, EndpointNotAl
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address, parse_network
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.authorize.allow_endpoints import AllowEndpoints
-from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
+from openai_proxy.wire.endpoint_rules import EndpointAccess, EndpointRules
 
-FENCES = {"fenced": Fence(EndpointRules(["GET files/*"]), is_default=False)}
-STAGE = AllowEndpoints(FENCES, Fence(None), {"near": [parse_network("10.0.0.0/8")]})
+ACCESS = {"restricted": EndpointAccess(EndpointRules(["GET files/*"]), is_default=False)}
+STAGE = AllowEndpoints(ACCESS, EndpointAccess(None), {"near": [parse_network("10.0.0.0/8")]})
 
 
 class Unread:
@@ -28,12 +28,12 @@ def refused(key, method=b"POST", endpoint="files/{id}", peer=None, headers=None,
 
 def test_an_endpoint_that_is_not_listed_is_refused_before_the_body_is_read():
     """403 with the endpoint's name and what may be called; others may call it."""
-    error = refused("fenced")
+    error = refused("restricted")
     assert isinstance(error, EndpointNotAllowed)
     assert "POST files/{id}" in error.message
     assert "GET files/*" in error.message
-    assert refused("fenced", b"GET") is None
-    assert refused("fenced", b"OPTIONS") is None
+    assert refused("restricted", b"GET") is None
+    assert refused("restricted", b"OPTIONS") is None
     assert refused("another") is None
     assert isinstance(refused("another", endpoint="organization/users"), EndpointNotAllowed)
 
@@ -48,11 +48,12 @@ def test_an_endpoint_that_is_not_listed_is_refused_before_the_body_is_read():
     ],
 )
 def test_a_header_that_names_another_method_is_refused(line):
-    """Some servers go by it, so that it would lead around the fence."""
-    assert isinstance(refused("fenced", b"GET", sent=[line]), EndpointNotAllowed)
+    """Some servers go by it, so that it would evade the rules."""
+    assert isinstance(refused("restricted", b"GET", sent=[line]), EndpointNotAllowed)
     assert isinstance(refused("another", sent=[line]), EndpointNotAllowed)
     assert (
-        refused("fenced", b"GET", sent=[(b"X-HTTP-Method-Override", b"get"), (b"X-Method", b"PUT")]) is None
+        refused("restricted", b"GET", sent=[(b"X-HTTP-Method-Override", b"get"), (b"X-Method", b"PUT")])
+        is None
     )
 
 
@@ -65,7 +66,7 @@ def test_a_header_that_names_another_path_is_dropped():
         (b"a", b"b"),
     ]
     request = ProxyRequest(
-        b"GET", b"/files/f", lines, None, exchange(credential_id="fenced"), endpoint="files/{id}"
+        b"GET", b"/files/f", lines, None, exchange(credential_id="restricted"), endpoint="files/{id}"
     )
     passed = []
 

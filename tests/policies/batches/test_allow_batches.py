@@ -19,10 +19,10 @@ from openai_proxy.policies.authorize.allow_models import AllowModels
 from openai_proxy.policies.batches.allow_batches import AllowBatches, BatchRule
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
 from openai_proxy.policies.chains import compose
-from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
+from openai_proxy.wire.endpoint_rules import EndpointAccess, EndpointRules
 from openai_proxy.wire.request_json import outline
 
-FENCE = Fence(EndpointRules(["@metered", "POST batches", "images/generations"]))
+ACCESS = EndpointAccess(EndpointRules(["@metered", "POST batches", "images/generations"]))
 KNOWN = BatchInput({"m": ModelUse(2, 0, 4)}, (), ("chat/completions",), 99)
 
 
@@ -30,7 +30,7 @@ def rule(**fields):
     given = {
         "owner": "key:alice",
         "rule": "a budget",
-        "fence": FENCE,
+        "access": ACCESS,
         "lists_models": False,
         "measures": True,
     }
