@@ -183,8 +183,8 @@ class Serving:
             loaded_keys=self._keys.loaded,
             cut=self._cut_everywhere,
             live=lambda: self.live.view,
-            whole_metrics=part.metrics if part else None,
-            whole_counts=part.upstream_counts if part else None,
+            combined_metrics=part.metrics if part else None,
+            combined_counts=part.upstream_counts if part else None,
         )
 
     def _log_capacity(self) -> None:

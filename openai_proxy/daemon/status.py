@@ -60,9 +60,9 @@ class Status:
     """The loaded keys of the key store; None without one."""
     cut: Callable[[str], object] = lambda name: None
     """Aborts the running exchanges of a client key."""
-    whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
+    combined_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
     """The metrics page of all workers; None in a single process."""
-    whole_counts: Callable[[], Deferred[Mapping[str, int]]] | None = None
+    combined_counts: Callable[[], Deferred[Mapping[str, int]]] | None = None
     """The requests in flight at each upstream, of all workers; None in a single process."""
 
     def put_pages(self, root: Root, *, metrics: bool, own_port: bool = False) -> None:
@@ -165,8 +165,8 @@ class Status:
 
     def metrics(self, accept: bytes) -> tuple[str, bytes] | Deferred[tuple[str, bytes]]:
         """Return content type and body of the metrics page, by `Accept`; raise UnknownURL if nothing counts."""
-        if self.whole_metrics is not None:
-            return self.whole_metrics(accept)
+        if self.combined_metrics is not None:
+            return self.combined_metrics(accept)
         found = find_metrics(self.publisher().observers)
         if found is None:
             raise UnknownURL
@@ -182,9 +182,9 @@ class Status:
 
         def describe(reachable: bool) -> Deferred[Health]:
             route = self.exchanger().route
-            if route is None or self.whole_counts is None:
+            if route is None or self.combined_counts is None:
                 return succeed(document(reachable, {}))
-            return self.whole_counts().addCallback(lambda counts: document(reachable, counts))
+            return self.combined_counts().addCallback(lambda counts: document(reachable, counts))
 
         def document(reachable: bool, counts: Mapping[str, int]) -> Health:
             exchanger = self.exchanger()

@@ -16,7 +16,7 @@ from ..logs import logger
 from ..observe.metrics.prometheus import find_metrics
 from ..observe.publisher import ExchangePublisher
 from .link import Link, LinkLost
-from .talk import COUNTS, SCRAPE
+from .messages import COUNTS, SCRAPE
 from .totals import Snapshot, Totals, snapshot
 
 log = logger("openai_proxy")
@@ -55,7 +55,7 @@ class Counts:
         counts = self.collect()
         if _of_the_proxy(counts) != _of_the_proxy(self._reported):
             self._reported = counts
-            self._link.tell(COUNTS, counts)
+            self._link.send(COUNTS, counts)
 
     def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
         """Fire with the page of all workers, or with this worker's own if the supervisor is gone."""
@@ -66,13 +66,13 @@ class Counts:
             alone.report(self, self.collect())
             return alone.page(accept.decode("latin-1"))
 
-        return self._link.ask(SCRAPE, accept).addErrback(own)
+        return self._link.request(SCRAPE, accept).addErrback(own)
 
     def finish(self) -> None:
         """Send the last counts."""
         if self._reporting.running:
             self._reporting.stop()
-        self._link.tell(COUNTS, self.collect())
+        self._link.send(COUNTS, self.collect())
 
 
 def _of_the_proxy(counts: Snapshot) -> Snapshot:

@@ -1,7 +1,7 @@
 """Messages between supervisor and workers over a socket pair.
 
 A message is a name and a value, pickled: both ends are this program, run by the
-same user. Some messages are one-way (`tell`), others are requests (`ask`).
+same user. Some messages are one-way (`send`), others are requests (`request`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
-_ANSWER = "answer"
+_RESPONSE = "response"
 
 
 class LinkLost(Exception):
@@ -30,9 +30,9 @@ class Refused(Exception):
 class Link(Int32StringReceiver):
     """One end of the connection.
 
-    `on_tell` are the handlers of one-way messages by name; `on_ask` those of
+    `on_message` are the handlers of one-way messages by name; `on_request` those of
     requests, which return a value or a Deferred. An exception in a handler
-    becomes `Refused` for the asking end. `lost` is called once, when the other
+    becomes `Refused` at the other end. `lost` is called once, when the other
     end is gone.
     """
 
@@ -41,29 +41,29 @@ class Link(Int32StringReceiver):
 
     def __init__(
         self,
-        on_tell: Mapping[str, Callable[[Any], object]],
-        on_ask: Mapping[str, Callable[[Any], Any]],
+        on_message: Mapping[str, Callable[[Any], object]],
+        on_request: Mapping[str, Callable[[Any], Any]],
         lost: Callable[[], object],
     ) -> None:
-        self._on_tell = on_tell
-        self._on_ask = on_ask
+        self._on_message = on_message
+        self._on_request = on_request
         self._lost = lost
         self._numbers = itertools.count(1)
         self._open: dict[int, Deferred[Any]] = {}
         self.is_lost = False
 
-    def tell(self, name: str, value: Any = None) -> None:
+    def send(self, name: str, value: Any = None) -> None:
         """Send a one-way message; does nothing if the other end is gone."""
         if not self.is_lost:
-            self._say(name, 0, value)
+            self._write(name, 0, value)
 
-    def tell_at_once(self, name: str, value: Any = None) -> None:
+    def send_now(self, name: str, value: Any = None) -> None:
         """Send a one-way message, and write it to the socket before returning."""
         if not self.is_lost:
-            self._say(name, 0, value)
+            self._write(name, 0, value)
             self._flush()
 
-    def ask(self, name: str, value: Any = None) -> Deferred[Any]:
+    def request(self, name: str, value: Any = None) -> Deferred[Any]:
         """Fire with the answer; fails with Refused or LinkLost. If it is cancelled, the answer is dropped."""
         answer: Deferred[Any] = Deferred()
         if self.is_lost:
@@ -71,11 +71,11 @@ class Link(Int32StringReceiver):
             return answer
         number = next(self._numbers)
         self._open[number] = answer
-        self._say(name, number, value)
+        self._write(name, number, value)
         self._flush()
         return answer
 
-    def _say(self, name: str, number: int, value: Any) -> None:
+    def _write(self, name: str, number: int, value: Any) -> None:
         self.sendString(pickle.dumps((name, number, value), pickle.HIGHEST_PROTOCOL))
 
     def _flush(self) -> None:
@@ -86,18 +86,18 @@ class Link(Int32StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:
         name, number, value = pickle.loads(string)  # noqa: S301  # from this program itself, over a socket pair
-        if name == _ANSWER:
+        if name == _RESPONSE:
             self._answered(number, *value)
         elif number:
-            answer = maybeDeferred(self._on_ask[name], value)
+            answer = maybeDeferred(self._on_request[name], value)
             answer.addCallbacks(lambda result: (result, None), lambda failure: (None, _line(failure)))
             answer.addCallback(lambda outcome: self._reply(number, outcome))
         else:
-            self._on_tell[name](value)
+            self._on_message[name](value)
 
     def _reply(self, number: int, outcome: tuple[Any, str | None]) -> None:
         if not self.is_lost:
-            self._say(_ANSWER, number, outcome)
+            self._write(_RESPONSE, number, outcome)
             self._flush()
 
     def _answered(self, number: int, result: Any, refusal: str | None) -> None:

@@ -1,6 +1,6 @@
 """The live view in a worker: it reports its exchanges to the supervisor, and asks it for all.
 
-The other end is `whole_live`.
+The other end is `combined_live`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..observe.live.feed import LiveFeed
 from ..observe.live.rows import Row, Wanted
 from ..observe.live.table import Changes, LiveTable
 from ..observe.live.view import CHANGES_S, Listing, More, Stats
-from . import talk as say
+from . import messages
 from .link import Link, LinkLost
 
 log = logger("openai_proxy")
@@ -39,7 +39,7 @@ class SharedView:
         self._more: More
         self._watched = False
         self._timer: Any = None
-        self.feed = LiveFeed(reactor, self._snapshot, lambda wanted: link.tell(say.WATCH, wanted))
+        self.feed = LiveFeed(reactor, self._snapshot, lambda wanted: link.send(messages.WATCH, wanted))
 
     def make(self, table: LiveTable, more: More) -> SharedView:
         """Become the view of this worker's table."""
@@ -70,7 +70,7 @@ class SharedView:
         assert self._table is not None
         changes = self._table.changes(progress=self._watched)
         if changes:
-            self._link.tell(say.LIVE, changes)
+            self._link.send(messages.LIVE, changes)
 
     # ---- messages and requests of the supervisor
 
@@ -111,19 +111,19 @@ class SharedView:
             failure.trap(LinkLost)
             raise ShuttingDown() from None  # a worker without its supervisor drains
 
-        return self._link.ask(name, value).addErrback(alone)
+        return self._link.request(name, value).addErrback(alone)
 
     def listing(self, wanted: Wanted) -> Deferred[Listing]:
-        return self._ask(say.LIVE_LIST, wanted)
+        return self._ask(messages.LIVE_LIST, wanted)
 
     def one(self, id: str) -> Deferred[Row | None]:
-        return self._ask(say.LIVE_ONE, id)
+        return self._ask(messages.LIVE_ONE, id)
 
     def cancel(self, id: str) -> Deferred[bool]:
-        return self._ask(say.LIVE_CANCEL, id)
+        return self._ask(messages.LIVE_CANCEL, id)
 
     def _snapshot(self) -> Deferred[dict[str, Any]]:
-        return self._ask(say.LIVE_SNAPSHOT).addCallback(self._whole)
+        return self._ask(messages.LIVE_SNAPSHOT).addCallback(self._whole)
 
     def _whole(self, snapshot: dict[str, Any]) -> Deferred[dict[str, Any]]:
         return self._more(snapshot["stats"]).addCallback(lambda stats: {**snapshot, "stats": stats})

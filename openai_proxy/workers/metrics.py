@@ -12,15 +12,15 @@ from twisted.python.failure import Failure
 
 from ..observe.live.figures import Figures, figures_of
 from ..observe.metrics.scrapes import Scrapes, form_of
+from .messages import COLLECT
 from .process import WorkerProcess
-from .talk import COLLECT
 from .totals import Snapshot, Totals, snapshot
 
 COLLECT_S = 4.0
 """The time that a worker may take to report its metrics; after that its last ones are used."""
 
 
-class WholeMetrics:
+class CombinedMetrics:
     """Asks every worker that is `ready` and adds up their metrics; owned by the supervisor."""
 
     def __init__(
@@ -81,7 +81,7 @@ class WholeMetrics:
     def _collect(self) -> None:
         began = self._reactor.seconds()
         asked = [
-            each.link.ask(COLLECT)
+            each.link.request(COLLECT)
             .addTimeout(COLLECT_S, self._reactor)
             .addCallback(partial(self._totals.report, each))
             for each in self._ready()

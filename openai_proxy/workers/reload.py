@@ -17,8 +17,8 @@ from ..daemon.service import ProxyService, kept
 from ..logs import logger
 from ..settings import Settings, SettingsError, warnings
 from .link import LinkLost, Refused
+from .messages import COMMIT, DISCARD, DRAIN, PREPARE
 from .process import WorkerProcess
-from .talk import COMMIT, DISCARD, DRAIN, PREPARE
 
 log = logger("openai_proxy")
 
@@ -80,14 +80,16 @@ class Reloading:
             tell_refused(str(error))
             self._ended(False)
             return
-        asked = [each.link.ask(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers]
+        asked = [
+            each.link.request(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers
+        ]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
         # a worker that died meanwhile does not refuse: its successor starts with the settings then in use
         failures = [result.value for succeeded, result in answers if not succeeded]
         refusals = [each for each in failures if isinstance(each, Refused | TimeoutError)]
         if refusals:
             for each in workers:
-                each.link.tell(DISCARD)
+                each.link.send(DISCARD)
             why = str(refusals[0]) or "a worker did not answer"
             tell_refused(why)
             self._ended(False)
@@ -110,7 +112,7 @@ def change_over(
         elif not each.is_ended:
             each.was_replaced = True
             if each.is_ready:
-                each.link.tell(DRAIN)
+                each.link.send(DRAIN)
             else:
                 each.kill()
     return DeferredList(committed)
@@ -118,7 +120,7 @@ def change_over(
 
 def _use_prepared(reactor: Any, worker: WorkerProcess) -> Deferred[Any]:
     """Fire when a worker uses what it has prepared, or never will because a successor replaces it."""
-    done = worker.link.ask(COMMIT).addTimeout(PREPARE_S, reactor)
+    done = worker.link.request(COMMIT).addTimeout(PREPARE_S, reactor)
 
     def failed(failure: Failure) -> None:
         if not failure.check(LinkLost):

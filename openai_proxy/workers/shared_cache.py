@@ -16,7 +16,7 @@ from ..policies.cache.entry import BadEntry, CacheEntry, dump_entry, load_entry
 from ..policies.cache.entry_table import EntryTable
 from ..policies.cache.memory import MemoryStore
 from .link import Link, LinkLost
-from .talk import CACHE_FORGET, CACHE_GET, CACHE_PUT, Found
+from .messages import CACHE_FORGET, CACHE_GET, CACHE_PUT, Found
 
 _OVERHEAD_BYTES = 400
 """The memory of an entry besides its bytes and its key."""
@@ -43,7 +43,7 @@ class SharedCache:
         if copy is not None:
             return copy
         try:
-            found = await self._link.ask(CACHE_GET, key)
+            found = await self._link.request(CACHE_GET, key)
         except LinkLost:
             return None
         if found is None:
@@ -61,12 +61,12 @@ class SharedCache:
             return
         self._copies.keep(key, entry, ttl_s, family)
         data = dump_entry(key, entry, _UNCOMPRESSED)
-        self._link.tell_at_once(CACHE_PUT, (key, Found(data, ttl_s, family)))
+        self._link.send_now(CACHE_PUT, (key, Found(data, ttl_s, family)))
 
     async def forget(self, family: bytes) -> None:
         """Drop every entry of `family`, here and in the other processes."""
         self._copies.drop_family(family)
-        self._link.tell_at_once(CACHE_FORGET, family)
+        self._link.send_now(CACHE_FORGET, family)
 
     def forget_copies(self, family: bytes) -> None:
         """Drop the copies of `family`, which another worker has forgotten."""

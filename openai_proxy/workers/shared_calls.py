@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 from ..net.handover import Handover
 from ..policies.cache.elsewhere import FromElsewhere, LocalCalls, Serves
 from .link import Link, LinkFactory, LinkLost, Refused
+from .messages import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 from .process import WorkerProcess
 from .readings import Reading, ReadingServer, reading_pair
-from .talk import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 
 
 class SupervisedCalls:
@@ -50,11 +50,11 @@ class SupervisedCalls:
 
     def offer(self, name: bytes) -> None:
         # at once: the retry may come to another worker next
-        self._link.tell_at_once(CALL_OFFERED, name)
+        self._link.send_now(CALL_OFFERED, name)
 
     def withdraw(self, name: bytes) -> None:
         # at once: the next request must make a call of its own
-        self._link.tell_at_once(CALL_CLOSED, name)
+        self._link.send_now(CALL_CLOSED, name)
 
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
         return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_FIND, name))
@@ -63,7 +63,7 @@ class SupervisedCalls:
         return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_CLAIM, name))
 
     def _ask(self, what: str, name: bytes) -> Deferred[FromElsewhere | None]:
-        asked = self._link.ask(what, name)
+        asked = self._link.request(what, name)
         return asked.addCallbacks(lambda is_there: self._begin(name) if is_there else None, _not_found)
 
     def _begin(self, name: bytes) -> Deferred[FromElsewhere | None]:

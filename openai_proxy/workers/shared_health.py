@@ -8,7 +8,7 @@ from weakref import WeakSet
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.health_news import KeyNews, News
 from .link import Link
-from .talk import HEALTH
+from .messages import HEALTH
 
 MOST_NEWS = 1000
 """The number of news kept for workers that start later: clients choose the models that circuits are for."""
@@ -24,17 +24,17 @@ class SharedHealth:
         """One for each configuration in use."""
 
     def join(self, health: UpstreamHealth) -> None:
-        """Send the others what `health` finds out, and tell `health` what they find out."""
+        """Send the others what `health` finds out, and apply what they find out to `health`."""
         self._joined.add(health)
-        health.tell = self._tell
+        health.publish = self._publish
 
-    def _tell(self, news: News) -> None:
-        self._link.tell_at_once(HEALTH, news)
+    def _publish(self, news: News) -> None:
+        self._link.send_now(HEALTH, news)
 
-    def hear(self, news: News) -> None:
+    def apply(self, news: News) -> None:
         """Apply news from another worker."""
         for health in self._joined:
-            health.hear(news, self._clock())
+            health.apply(news, self._clock())
 
 
 class HealthServer:
@@ -63,12 +63,12 @@ class HealthServer:
             del self._news[next(iter(self._news))]
         self._news[name] = news
 
-    def tell(self, link: Link) -> None:
+    def send_all(self, link: Link) -> None:
         """Send the news to a worker that is starting, before it serves."""
         now = self._clock()
         for news in self._news.values():
             if not (isinstance(news, KeyNews) and news.until is not None and news.until <= now):
-                link.tell(HEALTH, news)
+                link.send(HEALTH, news)
 
     def forget(self) -> None:
         """Forget all news, because each worker begins anew with a new configuration."""

@@ -17,7 +17,7 @@ from ..policies.limits.embedded import EmbeddedStore
 from ..policies.limits.rules import Limits
 from ..policies.limits.store import Admission
 from .link import Link, LinkLost
-from .talk import ADMIT, CANCEL, FINISH, SETTLE
+from .messages import ADMIT, CANCEL, FINISH, SETTLE
 
 
 class SupervisedStore:
@@ -39,7 +39,7 @@ class SupervisedStore:
             if not decided.called:
                 decided.errback(failure)
 
-        self._link.ask(ADMIT, (key, limits, model_tokens, slot)).addCallbacks(decide, fail)
+        self._link.request(ADMIT, (key, limits, model_tokens, slot)).addCallbacks(decide, fail)
         try:
             return await decided
         except LinkLost:
@@ -47,14 +47,14 @@ class SupervisedStore:
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         # at once: the client may see the end now, and ask another worker next
-        self._link.tell_at_once(FINISH, (admission, model_tokens))
+        self._link.send_now(FINISH, (admission, model_tokens))
 
     def cancel(self, admission: Admission) -> None:
-        self._link.tell_at_once(CANCEL, admission)
+        self._link.send_now(CANCEL, admission)
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""
-        self._link.tell_at_once(SETTLE, (admission, model_tokens))
+        self._link.send_now(SETTLE, (admission, model_tokens))
 
 
 class LimitServer:

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from ..policies.routing.state_homes import Home, StateMemory
 from ..policies.routing.state_names import Digest
 from .link import Link
+from .messages import FIND_STATE, IN_FLIGHT, KEEP_STATE
 from .process import WorkerProcess
-from .talk import FIND_STATE, IN_FLIGHT, KEEP_STATE
 
 COUNT_S = 1.0
 """The time that a worker may take to report its number of requests; after that it is left out."""
@@ -27,11 +27,11 @@ class SupervisedState:
 
     def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
         """Return the homes of those names that some worker has learnt; fails if the supervisor is gone."""
-        return self._link.ask(FIND_STATE, list(names))
+        return self._link.request(FIND_STATE, list(names))
 
     def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
         # at once: the client may see the name now, and ask another worker next
-        self._link.tell_at_once(KEEP_STATE, (list(names), home, ttl_s))
+        self._link.send_now(KEEP_STATE, (list(names), home, ttl_s))
 
 
 class StateServer:
@@ -63,7 +63,7 @@ class StateServer:
 
 def counts_of(reactor: Any, ready: Callable[[], Sequence[WorkerProcess]]) -> Deferred[Mapping[str, int]]:
     """Fire with the requests that all workers together have at each upstream."""
-    asked = [each.link.ask(IN_FLIGHT).addTimeout(COUNT_S, reactor) for each in ready()]
+    asked = [each.link.request(IN_FLIGHT).addTimeout(COUNT_S, reactor) for each in ready()]
     answers: Deferred[Any] = DeferredList(asked, consumeErrors=True)
 
     def add_up(results: list[tuple[bool, Any]]) -> Mapping[str, int]:
@@ -82,4 +82,4 @@ def asked_counts(link: Link, name: str) -> Deferred[Mapping[str, int]]:
     def alone(failure: Failure) -> Deferred[Mapping[str, int]]:
         return succeed({})
 
-    return link.ask(name).addErrback(alone)
+    return link.request(name).addErrback(alone)

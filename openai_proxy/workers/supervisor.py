@@ -1,6 +1,6 @@
 """The service that twistd runs if there are several workers: sockets, signals, log.
 
-It opens the listening sockets, lets its `Crew` start and replace the workers,
+It opens the listening sockets, lets its `WorkerPool` start and replace the workers,
 and passes on the operator's requests. It accepts no connection and sees no
 request.
 """
@@ -28,8 +28,8 @@ from ..net.listening import StartError, announce, describe_port, one_line
 from ..net.shared_ports import hold, open_door
 from ..observe.lines.stdout import StandardOutput
 from ..settings import Settings, SettingsError
-from . import talk as say
-from .crew import START_S, Crew
+from . import messages
+from .pool import START_S, WorkerPool
 from .process import Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .scratch import Scratch
@@ -64,7 +64,7 @@ class Supervisor(Service):
             StandardOutput(),
         )
         self._ports: list[Any] = []
-        self._crew = Crew(
+        self._pool = WorkerPool(
             reactor,
             self._clock,
             launcher,
@@ -77,7 +77,7 @@ class Supervisor(Service):
             lambda: self._scratch.shared(load()),
             self._check,
             self._commit,
-            self._crew.note_reload,
+            self._pool.note_reload,
             self._cassettes.read_ahead,
         )
         self._terminating = False
@@ -108,7 +108,7 @@ class Supervisor(Service):
             self._reactor,
             terminate=self._terminate,
             reload=self._reload,
-            reopen=lambda: self._crew.tell_all(say.REOPEN),
+            reopen=lambda: self._pool.send_all(messages.REOPEN),
         )
         signals.remember(self._early)
         for description in self._descriptions:
@@ -136,22 +136,22 @@ class Supervisor(Service):
         except SettingsError as error:
             raise StartError(str(error)) from error
         try:
-            self._crew.spawn_all()
+            self._pool.spawn_all()
             self._await_workers()
             if not signals.ends(self._early):
                 self._open_doors()
         except BaseException:
-            self._crew.kill()
+            self._pool.kill()
             self._scratch.close()
             raise
-        self._crew.keep()
+        self._pool.keep()
         self._reactor.callWhenRunning(self._begin)
         super().startService()
 
     def _await_workers(self) -> None:
         """Return when every worker accepts connections, or when a signal asks for the end."""
         deadline = self._clock() + START_S
-        while not (signals.ends(self._early) or self._crew.all_ready()):
+        while not (signals.ends(self._early) or self._pool.all_ready()):
             if self._clock() > deadline:
                 raise StartError(f"workers: not all were ready after {START_S:.0f} s")
             # twistd runs the reactor only after this, and a failing start must be reported to whoever waits for it
@@ -160,7 +160,7 @@ class Supervisor(Service):
     def _open_doors(self) -> None:
         for description, port in zip(self._descriptions, self._ports, strict=True):
             open_door(port, description)
-        self._crew.tell_all(say.ACCEPT)
+        self._pool.send_all(messages.ACCEPT)
 
     def _begin(self) -> None:
         """Take over the signals once the reactor runs, and obey those that came while the workers started."""
@@ -176,7 +176,7 @@ class Supervisor(Service):
         risk = self._checked.serving.exchanger.risk
         for position, port in enumerate(self._ports):
             announce(port, risk if position < len(self.settings.ports) else None)
-        pids = self._crew.pids
+        pids = self._pool.pids
         log.info("{count} workers, processes {pids}", count=len(pids), pids=", ".join(map(str, pids)))
         line = next_step(
             self.settings, [describe_port(each) for each in self._ports[: len(self.settings.ports)]]
@@ -188,7 +188,7 @@ class Supervisor(Service):
 
     def _reload(self) -> None:
         if not self._stopping:
-            self._reloading.begin(lambda: self.settings, lambda: self._crew.ready)
+            self._reloading.begin(lambda: self.settings, lambda: self._pool.ready)
 
     def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> Deferred[Any]:
         """Use `settings` from now on; fires when all workers do."""
@@ -198,7 +198,7 @@ class Supervisor(Service):
         set_level(settings.log_level)
         for line in new_notes(old, settings):
             log.info("{line}", line=line)
-        return self._crew.commit(prepared)
+        return self._pool.commit(prepared)
 
     # ---- stop
 
@@ -206,7 +206,7 @@ class Supervisor(Service):
         """SIGTERM or SIGINT: drain; the second one aborts."""
         if self._terminating:
             log.info("second signal: aborting what still runs")
-            self._crew.abort()
+            self._pool.abort()
         else:
             self._terminating = True
             self._reactor.stop()
@@ -216,7 +216,7 @@ class Supervisor(Service):
         self._stopping = True
         for port in self._ports:
             port.stopListening()
-        return self._crew.end(self.settings.drain_timeout_s).addCallback(lambda _: self._scratch.close())
+        return self._pool.end(self.settings.drain_timeout_s).addCallback(lambda _: self._scratch.close())
 
 
 def _reactor_name(reactor: Any) -> str:

@@ -26,7 +26,7 @@ from ..net.shared_ports import adopt
 from ..net.steady_clock import use_steady_clock
 from ..observe.publisher import ExchangePublisher
 from ..settings import Settings, SettingsError
-from . import talk as say
+from . import messages
 from .counts import Counts
 from .link import Link, LinkFactory
 from .live import SharedView
@@ -83,28 +83,28 @@ class Worker:
         self._caches: WeakSet[SharedCache] = WeakSet()
         """The caches that a configuration uses."""
         self.link = Link(
-            on_tell={
-                say.LIVE_WATCHED: lambda watched: self._live.set_watched(watched),
-                say.LIVE_NEWS: lambda changes: self._live.news(changes),
-                say.LIVE_STATS: lambda stats: self._live.stats(stats),
-                say.START: self._start,
-                say.ACCEPT: lambda _: self._accept(),
-                say.DISCARD: self._discard,
-                say.DRAIN: lambda _: self._drain(),
-                say.ABORT: lambda _: self._abort(),
-                say.REOPEN: lambda _: self._reopen(),
-                say.CACHE_FORGET: self._forget_copies,
-                say.HEALTH: lambda news: self._health.hear(news),
+            on_message={
+                messages.LIVE_WATCHED: lambda watched: self._live.set_watched(watched),
+                messages.LIVE_NEWS: lambda changes: self._live.news(changes),
+                messages.LIVE_STATS: lambda stats: self._live.stats(stats),
+                messages.START: self._start,
+                messages.ACCEPT: lambda _: self._accept(),
+                messages.DISCARD: self._discard,
+                messages.DRAIN: lambda _: self._drain(),
+                messages.ABORT: lambda _: self._abort(),
+                messages.REOPEN: lambda _: self._reopen(),
+                messages.CACHE_FORGET: self._forget_copies,
+                messages.HEALTH: lambda news: self._health.apply(news),
             },
-            on_ask={
-                say.LIVE_RUNNING: lambda wanted: self._live.running(wanted),
-                say.LIVE_OWN: lambda id: self._live.own(id),
-                say.LIVE_STOP: lambda id: self._live.stop_own(id),
-                say.PREPARE: self._prepare,
-                say.COMMIT: self._commit,
-                say.KEYS: self._look_at_keys,
-                say.COLLECT: lambda _: self._counts.collect(),
-                say.IN_FLIGHT: lambda _: self._in_flight(),
+            on_request={
+                messages.LIVE_RUNNING: lambda wanted: self._live.running(wanted),
+                messages.LIVE_OWN: lambda id: self._live.own(id),
+                messages.LIVE_STOP: lambda id: self._live.stop_own(id),
+                messages.PREPARE: self._prepare,
+                messages.COMMIT: self._commit,
+                messages.KEYS: self._look_at_keys,
+                messages.COLLECT: lambda _: self._counts.collect(),
+                messages.IN_FLIGHT: lambda _: self._in_flight(),
             },
             lost=self._alone,
         )
@@ -138,7 +138,7 @@ class Worker:
 
     # ---- start
 
-    def _start(self, start: say.Start) -> None:
+    def _start(self, start: messages.Start) -> None:
         self._workers = start.workers
         with contextlib.suppress(OSError):
             os.chdir(start.settings.directory)  # relative paths refer to the directory of the start
@@ -158,9 +158,9 @@ class Worker:
             share_health=self._health.join,
             calls=self._calls,
             state=SupervisedState(self.link),
-            upstream_counts=partial(asked_counts, self.link, say.COUNT),
+            upstream_counts=partial(asked_counts, self.link, messages.COUNT),
             metrics=self._counts.page,
-            keys_changed=lambda cut: self.link.ask(say.KEYS_CHANGED, cut),
+            keys_changed=lambda cut: self.link.request(messages.KEYS_CHANGED, cut),
             number=self._number,
             live=self._live.make,
         )
@@ -178,7 +178,7 @@ class Worker:
         self._service = service
         self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
         self._counts.start()
-        self.link.tell(say.READY)
+        self.link.send(messages.READY)
 
     def _accept(self) -> None:
         for port in self._ports:
@@ -186,7 +186,7 @@ class Worker:
                 port.startReading()
 
     def _fail(self, line: str) -> None:
-        self.link.tell(say.FAILED, line)
+        self.link.send(messages.FAILED, line)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._close)
         self._reactor.stop()
 
@@ -256,7 +256,7 @@ class Worker:
         if self._ending:
             return
         self._ending = True
-        self.link.tell(say.DRAINING)
+        self.link.send(messages.DRAINING)
         if self._service is not None:
             self._service.terminate()
         else:

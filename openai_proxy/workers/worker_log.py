@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from .link import Link
-from .talk import LOG, LogLine
+from .messages import LOG, LogLine
 
 MAX_WAITING = 10_000
 """The number of lines kept while the supervisor does not read; further ones are counted and dropped."""
@@ -68,7 +68,7 @@ class LogSender:
     def _send(self, line: LogLine) -> None:
         self._sending = True
         try:
-            self._link.tell(LOG, line)
+            self._link.send(LOG, line)
         finally:
             self._sending = False
 

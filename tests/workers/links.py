@@ -34,9 +34,9 @@ def linked(first, second):
     return first, second
 
 
-def pair(on_tell=(), on_ask=(), lost=lambda: None):
+def pair(on_message=(), on_request=(), lost=lambda: None):
     """Return (speaker, listener); the listener has these handlers."""
-    return linked(Link({}, {}, lambda: None), Link(dict(on_tell), dict(on_ask), lost))
+    return linked(Link({}, {}, lambda: None), Link(dict(on_message), dict(on_request), lost))
 
 
 def lose(*links):

@@ -19,9 +19,9 @@ def outcome(deferred):
 def test_messages_arrive_in_order():
     """Names lead to ears, values arrive as they were."""
     heard = []
-    speaker, _ = pair(on_tell={"a": lambda value: heard.append(("a", value)), "b": heard.append})
-    speaker.tell("a", {"x": (1, None)})
-    speaker.tell("b")
+    speaker, _ = pair(on_message={"a": lambda value: heard.append(("a", value)), "b": heard.append})
+    speaker.send("a", {"x": (1, None)})
+    speaker.send("b")
     assert heard == [("a", {"x": (1, None)}), None]
 
 
@@ -33,18 +33,18 @@ def test_answers_find_their_questions():
         waiting[value] = Deferred()
         return waiting[value]
 
-    speaker, _ = pair(on_ask={"q": ask, "now": lambda value: value + 1})
-    first, second = speaker.ask("q", 1), speaker.ask("q", 2)
+    speaker, _ = pair(on_request={"q": ask, "now": lambda value: value + 1})
+    first, second = speaker.request("q", 1), speaker.request("q", 2)
     waiting[2].callback("two")
     assert (outcome(first), outcome(second)) == (None, "two")
-    assert outcome(speaker.ask("now", 41)) == 42
+    assert outcome(speaker.request("now", 41)) == 42
 
 
 @pytest.mark.parametrize("answer", [lambda _: 1 / 0, lambda _: fail(ZeroDivisionError("division by zero"))])
 def test_an_error_is_a_refusal_in_its_words(answer):
     """The asker gets the one line, not a traceback of another process."""
-    speaker, _ = pair(on_ask={"q": answer})
-    error = outcome(speaker.ask("q"))
+    speaker, _ = pair(on_request={"q": answer})
+    error = outcome(speaker.request("q"))
     assert isinstance(error, Refused)
     assert str(error) == "division by zero"
 
@@ -52,21 +52,21 @@ def test_an_error_is_a_refusal_in_its_words(answer):
 def test_a_lost_link_answers_what_is_open_and_takes_no_more():
     """Nobody waits for a process that is gone."""
     calls = []
-    speaker, listener = pair(on_ask={"q": lambda _: Deferred()}, lost=lambda: calls.append("lost"))
-    open_question = speaker.ask("q")
+    speaker, listener = pair(on_request={"q": lambda _: Deferred()}, lost=lambda: calls.append("lost"))
+    open_question = speaker.request("q")
     lose(speaker, listener)
     assert calls == ["lost"]
     assert isinstance(outcome(open_question), LinkLost)
-    assert isinstance(outcome(speaker.ask("q")), LinkLost)
-    speaker.tell("anything")
+    assert isinstance(outcome(speaker.request("q")), LinkLost)
+    speaker.send("anything")
     assert speaker.transport.value() == b""
 
 
 def test_an_answer_to_a_question_that_was_given_up_is_dropped():
     """A late worker disturbs nothing."""
     late = Deferred()
-    speaker, _ = pair(on_ask={"q": lambda _: late})
-    question = speaker.ask("q")
+    speaker, _ = pair(on_request={"q": lambda _: late})
+    question = speaker.request("q")
     question.addErrback(lambda _: None)
     question.cancel()
     late.callback("too late")
@@ -75,10 +75,10 @@ def test_an_answer_to_a_question_that_was_given_up_is_dropped():
 @given(st.lists(st.binary(max_size=300), max_size=5), st.data())
 def test_messages_come_whole_however_the_bytes_are_cut(values, data):
     """A read may end anywhere."""
-    speaker, _ = pair(on_tell={"v": lambda _: None})
+    speaker, _ = pair(on_message={"v": lambda _: None})
     speaker.transport.held = True
     for value in values:
-        speaker.tell("v", value)
+        speaker.send("v", value)
     stream = speaker.transport.value()
     heard = []
     listener = Link({"v": heard.append}, {}, lambda: None)

@@ -17,11 +17,11 @@ class Workers:
     def __init__(self):
         self.now = 0.0
         self.max_bytes = MAX_BYTES
-        self.shelf = Shelf(lambda: self.max_bytes, lambda: self.now, self._tell_all)
+        self.shelf = Shelf(lambda: self.max_bytes, lambda: self.now, self._send_all)
         self.links, self.caches = [], []
         for _ in range(2):
-            on_tell = {"cache-put": self.shelf.keep, "cache-forget": self.shelf.drop_family}
-            here = Link(on_tell, {"cache-get": self.shelf.find}, lambda: None)
+            on_message = {"cache-put": self.shelf.keep, "cache-forget": self.shelf.drop_family}
+            here = Link(on_message, {"cache-get": self.shelf.find}, lambda: None)
             there = Link({"cache-forget": self._forget(len(self.caches))}, {}, lambda: None)
             self.links.append(linked(here, there))
             self.caches.append(SharedCache(there, MAX_BYTES, 2, lambda: self.now))
@@ -29,9 +29,9 @@ class Workers:
     def _forget(self, number):
         return lambda family: self.caches[number].forget_copies(family)
 
-    def _tell_all(self, family):
+    def _send_all(self, family):
         for here, _ in self.links:
-            here.tell("cache-forget", family)
+            here.send("cache-forget", family)
 
 
 @pytest.fixture

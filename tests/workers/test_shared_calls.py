@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from workers.links import lose, pair
 from workers.two_workers import TwoWorkers
 
+from openai_proxy.workers.messages import CALL_FIND
 from openai_proxy.workers.shared_calls import SupervisedCalls
-from openai_proxy.workers.talk import CALL_FIND
 
 
 class Daemon(TwoWorkers):
@@ -189,7 +189,7 @@ def results_of(deferred):
 def test_a_retry_that_gives_up_is_not_told_that_there_is_no_call():
     """It took that for the word to make one of its own, for a client that had left."""
     waiting = Deferred()
-    worker, _ = pair(on_ask={CALL_FIND: lambda key: waiting})
+    worker, _ = pair(on_request={CALL_FIND: lambda key: waiting})
     finding = SupervisedCalls(worker, None).find(b"key", None)
     found = results_of(finding)
     finding.cancel()
@@ -201,7 +201,7 @@ def test_a_retry_that_gives_up_is_not_told_that_there_is_no_call():
 def test_who_cannot_be_asked_has_no_call(end):
     """The supervisor died."""
     worker, supervisor = pair(
-        on_ask={CALL_FIND: lambda key: fail(OSError("gone")) if end == "refused" else Deferred()}
+        on_request={CALL_FIND: lambda key: fail(OSError("gone")) if end == "refused" else Deferred()}
     )
     found = results_of(SupervisedCalls(worker, None).find(b"key", None))
     if end == "lost":

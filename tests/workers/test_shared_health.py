@@ -28,22 +28,22 @@ class Workers:
             heard = {}
             there = Link(heard, {}, _nothing)
             shared = SharedHealth(there, lambda: self.now)
-            heard["health"] = shared.hear
+            heard["health"] = shared.apply
             shared.join(health)
             self.links.append(linked(here, there))
 
     def _pass_on(self, number, news):
         self.server.note(news)
-        self.links[number][0].tell("health", news)
+        self.links[number][0].send("health", news)
 
     def start_one_more(self):
         """Return what a worker knows that starts now."""
         health, heard = UpstreamHealth([A]), {}
         here, there = linked(Link({}, {}, _nothing), Link(heard, {}, _nothing))
         shared = SharedHealth(there, lambda: self.now)
-        heard["health"] = shared.hear
+        heard["health"] = shared.apply
         shared.join(health)
-        self.server.tell(here)
+        self.server.send_all(here)
         return health
 
     def usable(self, number, model="m"):
@@ -106,7 +106,7 @@ def test_news_of_an_unknown_upstream_is_ignored(workers):
     fail(workers)
     only_b = UpstreamHealth([Upstream("b", "http://b/v1")])
     for change in workers.changes[0]:
-        only_b.hear(change, workers.now)
+        only_b.apply(change, workers.now)
     assert list(only_b.open_circuits()) == []
 
 
@@ -140,6 +140,6 @@ def test_what_is_kept_for_those_that_start_later_is_bounded():
     for number in range(MOST_NEWS + 1):
         server.note(KeyNews("a", b"%d" % number, spent=False, until=1.0))
     here, _ = linked(Link({}, {}, _nothing), Link({"health": received.append}, {}, _nothing))
-    server.tell(here)
+    server.send_all(here)
     assert [news.key for news in (received[0], received[-1])] == [b"1", b"%d" % MOST_NEWS]
     assert len(received) == MOST_NEWS

@@ -32,7 +32,7 @@ def threads():
 
 @pytest.fixture
 def sender(lines, threads):
-    speaker, _ = pair(on_tell={"log": lines.append})
+    speaker, _ = pair(on_message={"log": lines.append})
     return LogSender(speaker, threads)
 
 

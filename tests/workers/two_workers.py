@@ -7,8 +7,8 @@ from workers.links import linked
 
 from openai_proxy.net.handover import Handover, handover_pair
 from openai_proxy.workers.link import Link
+from openai_proxy.workers.messages import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 from openai_proxy.workers.shared_calls import CallServer, SupervisedCalls
-from openai_proxy.workers.talk import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 
 
 class Process:

@@ -57,7 +57,7 @@ class CooledKeys:
         self._until[entry] = until
         return until
 
-    def hear(self, entry: Entry, spent: bool, until: float | None) -> None:
+    def apply(self, entry: Entry, spent: bool, until: float | None) -> None:
         """Apply what another process has noted: the end of the key's rest, None if it has a quota again."""
         if until is None:
             self.answer(entry)

@@ -75,8 +75,8 @@ class UpstreamHealth:
     or a time-out. `model` is any short name for what is requested. The routing
     stage reports requests, the prober reports probes; `changed` is called for
     each circuit that opens or closes. At most `MOST_MODELS` models are
-    remembered. `tell` passes what this process finds out to the other processes
-    of the daemon; `hear` applies what they found out.
+    remembered. `publish` passes what this process finds out to the other processes
+    of the daemon; `apply` applies what they found out.
     """
 
     def __init__(self, upstreams: Iterable[Upstream], changed: Callable[[Change], None] = _nobody) -> None:
@@ -85,11 +85,11 @@ class UpstreamHealth:
         self._lacking: BoundedMemo[tuple[str, str], float] = BoundedMemo(MOST_MODELS)
         self._keys = CooledKeys()
         self._noted = changed
-        self.tell: Callable[[News], object] = _nobody
+        self.publish: Callable[[News], object] = _nobody
 
     def _changed(self, change: Change) -> None:
         self._noted(change)
-        self.tell(change)
+        self.publish(change)
 
     # ---- questions before a request
 
@@ -179,7 +179,7 @@ class UpstreamHealth:
         self._alive(upstream.name, began, now)
         until = self._keys.limit((upstream.name, key), spent, asked_s, now)
         if until is not None:
-            self.tell(KeyNews(upstream.name, key, spent, until))
+            self.publish(KeyNews(upstream.name, key, spent, until))
 
     def answered(
         self, upstream: Upstream, model: str, key: bytes, status: int, began: float, now: float
@@ -187,7 +187,7 @@ class UpstreamHealth:
         """Note any other answer, of a status below 500."""
         self._alive(upstream.name, began, now)
         if self._keys.answer((upstream.name, key)):
-            self.tell(KeyNews(upstream.name, key, spent=False, until=None))
+            self.publish(KeyNews(upstream.name, key, spent=False, until=None))
         breaker = self._models.get((upstream.name, model))
         if breaker is None:
             if status >= 300:
@@ -232,13 +232,13 @@ class UpstreamHealth:
 
     # ---- reports from other processes
 
-    def hear(self, news: News, now: float) -> None:
+    def apply(self, news: News, now: float) -> None:
         """Apply what another process has found out. A circuit that opened there is tried here as if it had opened here."""
         state = self._states.get(news.upstream)
         if state is None:  # its settings are older or newer than ours
             return
         if isinstance(news, KeyNews):
-            self._keys.hear((news.upstream, news.key), news.spent, news.until)
+            self._keys.apply((news.upstream, news.key), news.spent, news.until)
             return
         if news.model is not None:
             breaker = self._breaker(news.upstream, news.model)

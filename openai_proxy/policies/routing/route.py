@@ -85,13 +85,13 @@ class Route:
             if upstream.key is not None
         }
 
-    def describe(self, whole_counts: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+    def describe(self, combined_counts: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
         """Return the state of every upstream, for `/health`.
 
         `in_flight` is the number of requests there: of all workers if that is
         given, else of this process.
         """
-        counts = {**self._in_flight, **(whole_counts or {})}
+        counts = {**self._in_flight, **(combined_counts or {})}
         return [{**each, "in_flight": counts[each["name"]]} for each in self._health.describe(self._clock())]
 
     @property

@@ -13,7 +13,7 @@ from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S
 from openai_proxy.net.listening import StartError
 from openai_proxy.observe.exchange_log.remote.shipper import LAST_ROUND_S
 from openai_proxy.settings import load_settings
-from openai_proxy.workers.crew import KILL_AFTER_S, START_S, Crew
+from openai_proxy.workers.pool import KILL_AFTER_S, START_S, WorkerPool
 
 
 class Process:
@@ -64,41 +64,41 @@ def reactor():
 
 
 @pytest.fixture
-def crew(reactor, launcher, tmp_path):
+def pool(reactor, launcher, tmp_path):
     settings = load_settings({}, {"WORKERS": "2"}, tmp_path)
-    crew = Crew(reactor, reactor.seconds, launcher, lambda: settings, list)
-    yield crew
-    for process in crew._processes.values():
+    pool = WorkerPool(reactor, reactor.seconds, launcher, lambda: settings, list)
+    yield pool
+    for process in pool._processes.values():
         process.handover.close()
 
 
 @pytest.fixture
-def kept(crew):
-    """A crew of two that serves."""
-    crew.spawn_all()
-    crew.keep()
-    return crew
+def kept(pool):
+    """A pool of two that serves."""
+    pool.spawn_all()
+    pool.keep()
+    return pool
 
 
-def test_worker_that_ends_while_all_start_is_the_starts_failure(crew, launcher):
+def test_worker_that_ends_while_all_start_is_the_starts_failure(pool, launcher):
     """Not one that is hidden by starting it again and again."""
-    crew.spawn_all()
-    assert not crew.all_ready()
+    pool.spawn_all()
+    assert not pool.all_ready()
     launcher.processes[0].end()
     with pytest.raises(StartError, match=r"^a worker ended while it started: signal 9$"):
-        crew.all_ready()
+        pool.all_ready()
     assert len(launcher.processes) == 2
 
 
-def test_worker_that_was_ready_and_ends_before_the_last_one_is_ready_is_missed(crew, launcher):
+def test_worker_that_was_ready_and_ends_before_the_last_one_is_ready_is_missed(pool, launcher):
     """If both came in one turn, the daemon went on without it for ever: only workers that end later are replaced."""
-    crew.spawn_all()
+    pool.spawn_all()
     for process in launcher.processes:
         process.protocol.is_ready = True
-    assert crew.all_ready()
+    assert pool.all_ready()
     launcher.processes[0].end()
     with pytest.raises(StartError, match=r"^a worker ended while it started: signal 9$"):
-        crew.all_ready()
+        pool.all_ready()
 
 
 def test_process_that_can_not_be_started_is_tried_again(kept, reactor, launcher):

@@ -18,15 +18,15 @@ from ..observe.live.pulse import POINT_S, Pulse
 from ..observe.live.rows import ENDED, RUNNING, Row, Wanted, as_lost
 from ..observe.live.table import Changes
 from ..observe.live.view import STATS_S, Listing
-from . import talk as say
+from . import messages
 from .process import WorkerProcess
 
 ASK_S = 2.0
 """The time that a worker may take to answer; after that its last report is used."""
 
 
-class WholeLive:
-    """Owned by the crew. `ready` returns the workers that can be asked, `history` the number of ended exchanges that are kept."""
+class CombinedLive:
+    """Owned by the pool. `ready` returns the workers that can be asked, `history` the number of ended exchanges that are kept."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class WholeLive:
                 self._reactor.seconds(), self._wall_clock(), self._figures(), self._in_flight()
             )
         for each in self._watching:
-            each.link.tell(say.LIVE_STATS, self._stats())
+            each.link.send(messages.LIVE_STATS, self._stats())
 
     def _in_flight(self) -> int:
         return sum(map(len, self._running.values()))
@@ -90,7 +90,7 @@ class WholeLive:
 
     def _pass_on(self, changes: Changes) -> None:
         for each in self._watching:
-            each.link.tell(say.LIVE_NEWS, changes)
+            each.link.send(messages.LIVE_NEWS, changes)
 
     def watch(self, worker: WorkerProcess, wanted: bool) -> None:
         """Note whether somebody reads at a worker."""
@@ -101,14 +101,14 @@ class WholeLive:
             self._watching.discard(worker)
         if bool(self._watching) is not before:
             for each in self._ready():
-                each.link.tell(say.LIVE_WATCHED, bool(self._watching))
+                each.link.send(messages.LIVE_WATCHED, bool(self._watching))
             if self._watching and self._timer is not None:
                 self._timer.reset(STATS_S)
 
     def is_ready(self, worker: WorkerProcess) -> None:
         """Note that a worker has started."""
         if self._watching:
-            worker.link.tell(say.LIVE_WATCHED, True)
+            worker.link.send(messages.LIVE_WATCHED, True)
 
     def lost(self, worker: WorkerProcess) -> None:
         """Note that a worker has ended: its running exchanges are lost."""
@@ -124,7 +124,7 @@ class WholeLive:
     def listing(self, wanted: Wanted) -> Deferred[Listing]:
         """Fire with the running and ended exchanges of all workers."""
         asked = Wanted(RUNNING, wanted.key, wanted.model, wanted.endpoint, wanted.limit)
-        answers = self._ask_all(say.LIVE_RUNNING, asked)
+        answers = self._ask_all(messages.LIVE_RUNNING, asked)
         return answers.addCallback(lambda answers: self._listing(wanted, answers))
 
     def _listing(self, wanted: Wanted, answers: list[tuple[list[Row], int]]) -> Listing:
@@ -136,14 +136,14 @@ class WholeLive:
         return Listing(rows[: wanted.limit], sum(count for _, count in answers))
 
     def _ask_all(self, name: str, value: Any) -> Deferred[list[Any]]:
-        asked = [each.link.ask(name, value).addTimeout(ASK_S, self._reactor) for each in self._ready()]
+        asked = [each.link.request(name, value).addTimeout(ASK_S, self._reactor) for each in self._ready()]
         answers: Deferred[Any] = DeferredList(asked, consumeErrors=True)
         return answers.addCallback(lambda results: [result for worked, result in results if worked])
 
     def one(self, id: str) -> Deferred[Row | None]:
         """Fire with everything that is stored about one exchange."""
         worker = self._whose(id)
-        asked = succeed(None) if worker is None else worker.link.ask(say.LIVE_OWN, id)
+        asked = succeed(None) if worker is None else worker.link.request(messages.LIVE_OWN, id)
         asked.addTimeout(ASK_S, self._reactor).addErrback(lambda _: None)
         return asked.addCallback(
             lambda found: found or next((row for row in self._ended if row["id"] == id), None)
@@ -154,7 +154,7 @@ class WholeLive:
         worker = self._whose(id)
         if worker is None:
             return succeed(False)
-        asked = worker.link.ask(say.LIVE_STOP, id).addTimeout(ASK_S, self._reactor)
+        asked = worker.link.request(messages.LIVE_STOP, id).addTimeout(ASK_S, self._reactor)
         return asked.addErrback(lambda _: False)  # the worker is gone, and its exchanges with it
 
     def _whose(self, id: str) -> WorkerProcess | None:

@@ -18,9 +18,10 @@ from ..net.handover import Handover, handover_pair
 from ..net.listening import StartError
 from ..policies.limits.embedded import EmbeddedStore
 from ..settings import Settings
-from . import talk as say
+from . import messages
+from .combined_live import CombinedLive
 from .link import Link
-from .metrics import WholeMetrics
+from .metrics import CombinedMetrics
 from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
@@ -29,7 +30,6 @@ from .shared_calls import CallServer
 from .shared_health import HealthServer
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
-from .whole_live import WholeLive
 from .worker_log import write
 
 log = logger("openai_proxy")
@@ -42,7 +42,7 @@ KILL_AFTER_S = 8.0
 """The time beyond the drain that an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and a reserve."""
 
 
-class Crew:
+class WorkerPool:
     """All workers of a daemon, by number; the first is 1. Owned by the supervisor.
 
     States: built, starting (`spawn_all`: a worker that ends makes the start
@@ -72,14 +72,16 @@ class Crew:
         self._timers: dict[int, Any] = {}
         self._limits = EmbeddedStore(clock)
         self._shelf = Shelf(
-            lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
+            lambda: _cache_bytes(settings()),
+            clock,
+            lambda family: self.send_all(messages.CACHE_FORGET, family),
         )
         self._calls = CallServer(reactor)
         self._health = HealthServer(clock)
         self._state = StateServer(reactor)
         self._resize_state()
-        self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
-        self._live = WholeLive(
+        self._metrics = CombinedMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
+        self._live = CombinedLive(
             reactor, lambda: self.ready, self._metrics.figures, lambda: settings().live.history
         )
         self._kept = False
@@ -96,17 +98,17 @@ class Crew:
         """The process id of each worker, also of one that has ended and has no successor yet."""
         return [each.pid for each in self._processes.values()]
 
-    def tell_all(self, name: str, value: Any = None) -> None:
+    def send_all(self, name: str, value: Any = None) -> None:
         """Send a message to every worker."""
         for each in self._processes.values():
-            each.link.tell(name, value)
+            each.link.send(name, value)
 
     def _tell_others(self, process: WorkerProcess, news: Any) -> None:
         """Pass one worker's news of an upstream to the others, and to those that start later."""
         self._health.note(news)
         for each in self._processes.values():
             if each is not process:
-                each.link.tell(say.HEALTH, news)
+                each.link.send(messages.HEALTH, news)
 
     def note_reload(self, worked: bool) -> None:
         """Show in the metrics whether the last reload worked."""
@@ -143,37 +145,37 @@ class Crew:
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
         limit_server = LimitServer(self._limits)
         link = Link(
-            on_tell={
-                say.READY: lambda _: self._process_ready(process),
-                say.DRAINING: lambda _: setattr(process, "is_draining", True),
-                say.FAILED: lambda line: setattr(process, "failure", line),
-                say.LOG: lambda line: write(line, number),
-                say.COUNTS: partial(self._metrics.report, process),
-                say.LIVE: partial(self._live.changed, process),
-                say.WATCH: partial(self._live.watch, process),
-                say.FINISH: limit_server.finish,
-                say.CANCEL: limit_server.cancel,
-                say.SETTLE: limit_server.settle,
-                say.HEALTH: partial(self._tell_others, process),
-                say.CACHE_PUT: self._shelf.keep,
-                say.CACHE_FORGET: self._shelf.drop_family,
-                say.KEEP_STATE: self._state.keep,
-                say.CALL_OFFERED: partial(self._calls.offer, process),
-                say.CALL_CLOSED: partial(self._calls.close, process),
+            on_message={
+                messages.READY: lambda _: self._process_ready(process),
+                messages.DRAINING: lambda _: setattr(process, "is_draining", True),
+                messages.FAILED: lambda line: setattr(process, "failure", line),
+                messages.LOG: lambda line: write(line, number),
+                messages.COUNTS: partial(self._metrics.report, process),
+                messages.LIVE: partial(self._live.changed, process),
+                messages.WATCH: partial(self._live.watch, process),
+                messages.FINISH: limit_server.finish,
+                messages.CANCEL: limit_server.cancel,
+                messages.SETTLE: limit_server.settle,
+                messages.HEALTH: partial(self._tell_others, process),
+                messages.CACHE_PUT: self._shelf.keep,
+                messages.CACHE_FORGET: self._shelf.drop_family,
+                messages.KEEP_STATE: self._state.keep,
+                messages.CALL_OFFERED: partial(self._calls.offer, process),
+                messages.CALL_CLOSED: partial(self._calls.close, process),
             },
-            on_ask={
-                say.SCRAPE: self._metrics.page,
-                say.ADMIT: limit_server.admit,
-                say.CACHE_GET: self._shelf.find,
-                say.FIND_STATE: self._state.find,
-                say.CALL_FIND: partial(self._calls.find, process),
-                say.CALL_CLAIM: partial(self._calls.claim, process),
-                say.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
-                say.KEYS_CHANGED: partial(self._spread_keys, process),
-                say.LIVE_LIST: self._live.listing,
-                say.LIVE_ONE: self._live.one,
-                say.LIVE_CANCEL: self._live.cancel,
-                say.LIVE_SNAPSHOT: self._live.snapshot,
+            on_request={
+                messages.SCRAPE: self._metrics.page,
+                messages.ADMIT: limit_server.admit,
+                messages.CACHE_GET: self._shelf.find,
+                messages.FIND_STATE: self._state.find,
+                messages.CALL_FIND: partial(self._calls.find, process),
+                messages.CALL_CLAIM: partial(self._calls.claim, process),
+                messages.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
+                messages.KEYS_CHANGED: partial(self._spread_keys, process),
+                messages.LIVE_LIST: self._live.listing,
+                messages.LIVE_ONE: self._live.one,
+                messages.LIVE_CANCEL: self._live.cancel,
+                messages.LIVE_SNAPSHOT: self._live.snapshot,
             },
             lost=partial(_lost, [limit_server.close, partial(self._calls.forget, process)], process),
         )
@@ -189,9 +191,11 @@ class Crew:
             theirs.close()
         self._processes[number] = process
         *inherited, handover = range(3, 4 + len(sockets))
-        start = say.Start(self._settings(), len(self._restarts), tuple(inherited), handover, self._started_at)
-        link.tell(say.START, start)
-        self._health.tell(link)
+        start = messages.Start(
+            self._settings(), len(self._restarts), tuple(inherited), handover, self._started_at
+        )
+        link.send(messages.START, start)
+        self._health.send_all(link)
 
     def _process_ready(self, process: WorkerProcess) -> None:
         process.is_ready = True
@@ -203,7 +207,7 @@ class Crew:
     def _spread_keys(self, by: WorkerProcess, cut: str | None) -> Deferred[Any]:
         """Let all workers except `by` read the key store; fires when they have, or after KEYS_S."""
         others = [each for each in self.ready if each is not by]
-        asked = [each.link.ask(say.KEYS, cut).addTimeout(KEYS_S, self._reactor) for each in others]
+        asked = [each.link.request(messages.KEYS, cut).addTimeout(KEYS_S, self._reactor) for each in others]
         # a worker logs its own failure, and reads again soon
         return DeferredList(asked, consumeErrors=True).addCallback(lambda _: None)
 
@@ -221,7 +225,7 @@ class Crew:
                 served_s = 0.0 if ready_at is None else self._clock() - ready_at
                 delay_s = self._restarts[process.number].delay_s(served_s)
                 _tell_end(process, delay_s)
-                self.tell_all(say.REOPEN)  # it may have left half a line, which opening the file repairs
+                self.send_all(messages.REOPEN)  # it may have left half a line, which opening the file repairs
             self._restart_in(process.number, delay_s)
 
     def _restart_in(self, number: int, delay_s: float) -> None:
@@ -271,7 +275,7 @@ class Crew:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self.tell_all(say.DRAIN)
+        self.send_all(messages.DRAIN)
         for each in self._processes.values():
             if not each.is_ready:
                 each.kill()  # it serves no client yet
@@ -281,7 +285,7 @@ class Crew:
 
     def abort(self) -> None:
         """Make every worker abort its running exchanges."""
-        self.tell_all(say.ABORT)
+        self.send_all(messages.ABORT)
         self._kill_in(KILL_AFTER_S)
 
     def kill(self) -> None:
