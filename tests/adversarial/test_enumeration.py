@@ -159,7 +159,7 @@ def test_every_function_has_cases():
     known = [name for module in modules() if reads_strangers(module) for name in public(module)]
     missing = [name for name in known if name not in CASES and not matches(EXEMPT, name)]
     assert missing == [], (
-        "give these their worst inputs in adversarial/cases.py, or exempt them by name with a reason"
+        "give these their worst inputs in adversarial/cases/, or exempt them by name with a reason"
     )
 
 

@@ -2,7 +2,7 @@
 
 For each function that takes bytes from outside: its worst inputs at two
 sizes. Four times the size may take 5.6 times the steps at most. `meter` says how
-steps are counted, `cases` has the inputs, `test_enumeration` sees to it that
+steps are counted, `cases` have the inputs, `test_enumeration` sees to it that
 no function is forgotten.
 """
 
