@@ -21,8 +21,8 @@ from ..policies.authorize import build as authorize
 from ..policies.authorize.allow_models import AllowModels
 from ..policies.bodies import build as bodies
 from ..policies.cache import build as cache
+from ..policies.cache.recording_memory import RecordingMemory
 from ..policies.cache.request_memo import Answered
-from ..policies.cache.room import Room
 from ..policies.chains import compose
 from ..policies.limits import build as limits
 from ..policies.override import build as params
@@ -56,7 +56,7 @@ class KeptStages:
     table: RoutingTable | None
     route: Route | None
     buffered: BufferedBytes
-    room: Room
+    memory: RecordingMemory
     repeats: Stage | None
     override: Stage | None
     strip_think: StripThink | None
@@ -73,7 +73,7 @@ def kept_stages(
     buffered: BufferedBytes,
     innermost: Forward,
 ) -> KeptStages:
-    answered, room = Answered(), Room(buffered)
+    answered, memory = Answered(), RecordingMemory(buffered)
     return KeptStages(
         innermost=innermost,
         table=table,
@@ -82,8 +82,8 @@ def kept_stages(
         repeats=cache.repeats(settings, around, answered),
         override=params.override(settings),
         strip_think=think.strip_think(settings, buffered),
-        room=room,
-        cache=cache.cache(settings, around, answered, table, fingerprint(settings), room),
+        memory=memory,
+        cache=cache.cache(settings, around, answered, table, fingerprint(settings), memory),
         retry=routing.retry(settings, around),
         tag_values=TagValues(),
     )
@@ -165,7 +165,7 @@ def ordered_stages(
         # Outside all stages that share answers, because it cuts only one client's reading.
         spending.cut_budget,
         # Inside the stages that change an answer for its client, like the cache: each joined request has its own.
-        rejoin.rejoin(settings, around, kept.room),
+        rejoin.rejoin(settings, around, kept.memory),
         # Outside retries: a hit never retries.
         kept.cache,
         # After the cache, whose hits cost nothing; before money is reserved.

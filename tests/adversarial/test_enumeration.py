@@ -50,7 +50,7 @@ EXEMPT = {
     "wire.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
     "exchange.attribute_names:.*": "names of attributes that stand in the code",
     "exchange.buffered_bytes:.*": "counts",
-    "policies.cache.room:.*": "counts",
+    "policies.cache.recording_memory:.*": "counts",
     "cost.budget_alerts:.*": "counts money of the configured keys",
     "policies.routing.cooled_keys:.*": "looks configured keys up",
     "daemon.reload_outcome:.*": "the operator's directory",

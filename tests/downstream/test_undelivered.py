@@ -201,11 +201,11 @@ def test_a_defect_while_a_shared_response_is_judged_keeps_nobody_waiting():
 
     flights = SingleFlight(1000, judge)
 
-    async def ride(request, forward):
-        landing = await flights.ride(b"key", request, forward, None, lambda: None)
+    async def join(request, forward):
+        landing = await flights.join(b"key", request, forward, None, lambda: None)
         return landing.response
 
-    edge, client = edge_over([ride])
+    edge, client = edge_over([join])
     answer = edge.connect().send(ASK)
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert [each.aborts for each in client.connections] == [1]

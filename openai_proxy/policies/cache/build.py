@@ -8,10 +8,10 @@ from ...settings.derived import base_urls
 from ..parts import Parts
 from ..routing.table import RoutingTable
 from .cache import Cache
+from .recording_memory import RecordingMemory
 from .redis import RedisStore
 from .repeats import AnswerRepeats
 from .request_memo import Answered
-from .room import Room
 from .rules import CacheRule, CacheRules, TimesToLive, default_rules
 from .store import CacheStore
 
@@ -40,12 +40,12 @@ def cache(
     answered: Answered,
     table: RoutingTable | None,
     fingerprint: str,
-    room: Room,
+    memory: RecordingMemory,
 ) -> Stage | None:
     """Return the stage of the cache, None if no cache is configured; it notes its hits in `answered`.
 
     Entries are shared between configurations of the same upstreams and the same `fingerprint`.
-    Recordings take their memory from `room`.
+    Recordings take their memory from `memory`.
     """
     store = _store(settings, parts)
     if store is None:
@@ -69,6 +69,6 @@ def cache(
         shared=cache.shared,
         answered=answered,
         served_as=table.served_as if table is not None else None,
-        room=room,
+        memory=memory,
         others=parts.calls,
     )

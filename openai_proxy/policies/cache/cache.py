@@ -20,8 +20,8 @@ from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
 from .participants import Role
+from .recording_memory import RecordingMemory
 from .request_memo import Answered, RequestMemo
-from .room import Room
 from .rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from .single_flight import SingleFlight
 from .store import CacheStore
@@ -73,7 +73,7 @@ class Cache:
     maps it: the mapping may have changed since an answer was stored. `shared`
     lets all callers of one upstream key use the same entries. `clock` gives
     monotonic seconds. `answered` notes the hits. A recording takes its memory
-    from `room`; without room the answer passes, is not stored, and nobody can
+    from `memory`; if that is refused, the answer passes, is not stored, and nobody can
     join it any more. `others` are the calls of the daemon's other processes,
     which are shared like those of this one.
     """
@@ -87,7 +87,7 @@ class Cache:
         shared: bool = False,
         answered: Answered | None = None,
         served_as: Callable[[str], bytes] | None = None,
-        room: Room | None = None,
+        memory: RecordingMemory | None = None,
         others: OtherCalls | None = None,
     ) -> None:
         self._store = store
@@ -99,7 +99,7 @@ class Cache:
         self._answered = answered
         self._served_as = served_as
         self._flights = SingleFlight(
-            store.entry_bytes, _judge, room.lease if room is not None else _unbounded
+            store.entry_bytes, _judge, memory.lease if memory is not None else _unbounded
         )
         self._others = others
         if others is not None:
@@ -256,7 +256,7 @@ class Cache:
 
         # Pages of models from before a deletion must not be shared; each process counts deletions for itself.
         is_shared = self._others is not None and family is None and not wishes.no_cache
-        result = await self._flights.ride(
+        result = await self._flights.join(
             flight,
             request,
             call if is_shared else forward,

@@ -22,7 +22,7 @@ from .bodies import SharedBody
 from .elsewhere import FromElsewhere
 from .outside import Outside
 from .participants import Participant, Role, SharedResult
-from .recording import Recording, Room
+from .recording import MemoryLease, Recording
 from .rules import Verdict
 
 Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
@@ -55,9 +55,9 @@ class Flight:
         judge: Callable[[ProxyResponse], Verdict],
         keep: Keep,
         on_closed: Callable[[], None],
-        room: Room | None = None,
+        lease: MemoryLease | None = None,
     ) -> None:
-        self._room = room
+        self._lease = lease
         self._limit_bytes = limit_bytes
         self._judge = judge
         self._keep = keep
@@ -238,7 +238,7 @@ class Flight:
             self._launch()
 
     def _share(self, response: ProxyResponse, verdict: Verdict) -> None:
-        recording = Recording(response.body, self._limit_bytes, self._close, self._ended, self._room)
+        recording = Recording(response.body, self._limit_bytes, self._close, self._ended, self._lease)
         self._response = response
         self._recording = recording
         if isinstance(response, FromElsewhere):

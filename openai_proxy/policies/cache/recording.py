@@ -25,11 +25,11 @@ LAG_BYTES = 64 * 1024
 """How far a reader may fall back once the body is too large to keep."""
 
 
-class Room(Protocol):
-    """What a recording may take of a memory bound that it shares with others."""
+class MemoryLease(Protocol):
+    """The memory that a recording takes of a bound that it shares with others."""
 
     def take(self, size_bytes: int) -> bool:
-        """Reserve this number of bytes more (fewer, if negative); return False without effect if there is no room."""
+        """Reserve this number of bytes more (fewer, if negative); return False, without effect, if that is too much."""
         ...
 
     def free(self) -> None:
@@ -50,9 +50,9 @@ class Recording:
     `limit_bytes` and one read are held. `on_passing` is called once if the body
     cannot be kept. `on_end(whole)` is called once when it has ended, after the
     readers; `whole` says that `chunks` is all of it. What is held counts in
-    `room`, if there is one; without room the body is too large to keep. The
-    memory is freed when the last reader has gone and nobody can join any more
-    (`close`).
+    `lease`, if there is one; if the lease refuses, the body counts as too large
+    to keep. The memory is freed when the last reader has gone and nobody can
+    join any more (`close`).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Recording:
         limit_bytes: int,
         on_passing: Callable[[], None],
         on_end: Callable[[bool], None],
-        room: Room | None = None,
+        lease: MemoryLease | None = None,
     ) -> None:
         self.chunks: list[bytes] = []
         self.dropped = 0
@@ -77,7 +77,7 @@ class Recording:
         self._transport: Any = None
         self._paused = False
         self._over = False
-        self._room = room
+        self._lease = lease
         self._closed = False
         if body.length is not None and body.length > limit_bytes:
             self.kept = False
@@ -94,8 +94,8 @@ class Recording:
         self._maybe_free()
 
     def _maybe_free(self) -> None:
-        if self._closed and not self._readers and self._room is not None:
-            self._room.free()
+        if self._closed and not self._readers and self._lease is not None:
+            self._lease.free()
 
     # ---- what readers do
 
@@ -145,8 +145,8 @@ class Recording:
         self.chunks.append(data)
         if self.kept and not self._has_room(len(data)):
             self.kept = False
-            if self._room is not None:
-                self._room.free()  # from here on a recording holds no more than a plain relay
+            if self._lease is not None:
+                self._lease.free()  # from here on a recording holds no more than a plain relay
             self._on_passing()
         for reader in tuple(self._readers):
             reader.push()
@@ -157,7 +157,7 @@ class Recording:
     def _has_room(self, size_bytes: int) -> bool:
         if self._size_bytes > self._limit_bytes:
             return False
-        return self._room is None or self._room.take(size_bytes)
+        return self._lease is None or self._lease.take(size_bytes)
 
     def connectionLost(self, reason: Failure) -> None:
         """Tell the end to every reader that has had everything; the others learn it when they have."""

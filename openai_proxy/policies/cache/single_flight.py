@@ -12,28 +12,28 @@ from twisted.internet.defer import Deferred, succeed
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .flight import Flight, Keep
 from .participants import SharedResult
-from .recording import Room
+from .recording import MemoryLease
 from .rules import Verdict
 
 
 class SingleFlight:
     """The flights that can be joined, by key. Owns the table.
 
-    `room` returns what a flight's recording may take of a shared bound.
+    `lease` returns the lease for a recording, None if its memory has no shared bound.
     """
 
     def __init__(
         self,
         limit_bytes: int,
         judge: Callable[[ProxyResponse], Verdict],
-        room: Callable[[], Room | None] = lambda: None,
+        lease: Callable[[], MemoryLease | None] = lambda: None,
     ) -> None:
-        self._room = room
+        self._lease = lease
         self._limit_bytes = limit_bytes
         self._judge = judge
         self._flights: dict[bytes, Flight] = {}
 
-    def ride(
+    def join(
         self,
         key: bytes,
         request: ProxyRequest,
@@ -53,7 +53,7 @@ class SingleFlight:
                 self._forget(key, flight)
                 ended()
 
-            flight = Flight(self._limit_bytes, self._judge, keep, closed, self._room())
+            flight = Flight(self._limit_bytes, self._judge, keep, closed, self._lease())
             self._flights[key] = flight
         return flight.join(request, forward)
 

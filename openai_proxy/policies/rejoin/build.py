@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from ...exchange.messages import ProxyRequest
 from ...settings import Settings, client_keys
-from ..cache.room import Room
+from ..cache.recording_memory import RecordingMemory
 from ..parts import Parts
 from .rejoin import Rejoin
 
@@ -44,7 +44,7 @@ class Finishes:
         return next((each for match, each in self._models if fnmatchcase(model, match)), self._everybody)
 
 
-def rejoin(settings: Settings, parts: Parts, room: Room) -> Rejoin | None:
+def rejoin(settings: Settings, parts: Parts, memory: RecordingMemory) -> Rejoin | None:
     """Return the stage, None if every call ends with its client."""
     finishes = Finishes(
         settings.on_disconnect == FINISH,
@@ -53,4 +53,4 @@ def rejoin(settings: Settings, parts: Parts, room: Room) -> Rejoin | None:
     )
     if finishes.never:
         return None
-    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls, room)
+    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls, memory)

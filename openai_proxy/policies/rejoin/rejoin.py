@@ -16,7 +16,7 @@ from ...wire.headers import get
 from ..cache.elsewhere import OtherCalls
 from ..cache.key import cache_key
 from ..cache.participants import Role
-from ..cache.room import Room
+from ..cache.recording_memory import RecordingMemory
 from ..cache.rules import Verdict
 from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
@@ -39,7 +39,7 @@ class Rejoin:
 
     Has the same position as the cache: outside the stages that cause costs,
     inside those that change an answer for its client. `others` are the other
-    processes of the daemon. Recordings take their memory from `room`.
+    processes of the daemon. Recordings take their memory from `memory`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Rejoin:
         rejoin_bytes: int,
         timers: Timers,
         others: OtherCalls | None = None,
-        room: Room | None = None,
+        memory: RecordingMemory | None = None,
     ) -> None:
         self._others = others
         if others is not None:
@@ -58,9 +58,9 @@ class Rejoin:
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
         self._timers = timers
-        room = room or Room(BufferedBytes(sys.maxsize))
-        room.give_way(self)
-        self._flights = SingleFlight(rejoin_bytes, _judge, room.lease)
+        memory = memory or RecordingMemory(BufferedBytes(sys.maxsize))
+        memory.register(self)
+        self._flights = SingleFlight(rejoin_bytes, _judge, memory.lease)
         self._calls: dict[bytes, Call] = {}
         """The calls that can be joined, by the names of their requests."""
         self._held: dict[Call, None] = {}
@@ -104,7 +104,7 @@ class Rejoin:
             exchange.on_end(call.ended)
             return await forward(request)
 
-        result = await self._flights.ride(
+        result = await self._flights.join(
             key, request, lead, call.keep, lambda: self._closed(key, call), fresh=not is_repeated
         )
         response = result.response
@@ -170,9 +170,9 @@ class Rejoin:
         held = self._held
         held[call] = None
         while sum(each.size_bytes for each in held) > HELD_BYTES:
-            self.let_one_go()
+            self.release_one()
 
-    def let_one_go(self) -> bool:
+    def release_one(self) -> bool:
         """Release one answer: the oldest that a retry has received already, else the oldest. False if there is none."""
         held = self._held
         if not held:

@@ -13,8 +13,8 @@ from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.cache.cache import Cache
 from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.recording_memory import RecordingMemory
 from openai_proxy.policies.cache.request_memo import Answered
-from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 
 JSON = (b"Content-Type", b"application/json")
@@ -107,7 +107,7 @@ class CachedUpstream:
             shared,
             self.answered,
             lambda model: self.served_as.get(model, b""),
-            room=buffered and Room(buffered),
+            memory=buffered and RecordingMemory(buffered),
             others=others,
         )
         self.calls = []

@@ -8,7 +8,7 @@ from twisted.internet.error import ConnectionLost
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
-from openai_proxy.policies.cache.room import Room
+from openai_proxy.policies.cache.recording_memory import RecordingMemory
 
 
 def test_a_hundred_identical_streams_cost_one_call():
@@ -301,22 +301,22 @@ def test_an_answer_that_finds_no_room_passes():
 
 def test_an_answer_that_a_retry_waits_for_makes_room_for_the_cache():
     """Recordings of both take half of the memory of bodies; one that has ended gives way to one that runs."""
-    room = Room(BufferedBytes(40))
+    memory = RecordingMemory(BufferedBytes(40))
 
     class Held:
         answers = 2
 
-        def let_one_go(self):
+        def release_one(self):
             self.answers -= 1
             if self.answers < 0:
                 return False
             held.free()
             return True
 
-    holder, held = Held(), room.lease()
-    room.give_way(holder)
+    holder, held = Held(), memory.lease()
+    memory.register(holder)
     assert held.take(20)
-    running = room.lease()
+    running = memory.lease()
     assert running.take(8)
     assert holder.answers == 1
     assert not running.take(13)

@@ -7,7 +7,7 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.policies.cache.room import Room
+from openai_proxy.policies.cache.recording_memory import RecordingMemory
 from openai_proxy.policies.rejoin.rejoin import Rejoin
 
 RETRY = (b"x-stainless-retry-count", b"1")
@@ -68,7 +68,12 @@ class Rejoining:
     def __init__(self, limit_bytes=1000, others=None, buffered=None):
         self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
         self.stage = Rejoin(
-            lambda request: True, 60.0, limit_bytes, self.clock, others, buffered and Room(buffered)
+            lambda request: True,
+            60.0,
+            limit_bytes,
+            self.clock,
+            others,
+            buffered and RecordingMemory(buffered),
         )
         self.forward = HeldForward()
         self.calls = self.forward.calls

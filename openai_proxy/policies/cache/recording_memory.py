@@ -9,29 +9,28 @@ from weakref import WeakKeyDictionary
 from ...exchange.buffered_bytes import BufferedBytes, Lease
 
 
-class Holds(Protocol):
+class AnswerHolder(Protocol):
     """An owner of answers that have ended."""
 
-    def let_one_go(self) -> bool:
+    def release_one(self) -> bool:
         """Release one answer; return False if there is none."""
         ...
 
 
-class Room:
-    """A part of the bound for all bodies: half at most, so that requests find room however many answers are
-    held.
+class RecordingMemory:
+    """At most half of the bound for all bodies, so that enough is left for requests however many answers are held.
 
-    If there is no room, the holders registered with `give_way` are asked to
+    If there is not enough, the holders registered with `register` are asked to
     release answers, in that order.
     """
 
     def __init__(self, buffered: BufferedBytes) -> None:
         self._buffered = buffered
         self._recorded = BufferedBytes(buffered.limit_bytes // 2)
-        self._holders: WeakKeyDictionary[Holds, None] = WeakKeyDictionary()
+        self._holders: WeakKeyDictionary[AnswerHolder, None] = WeakKeyDictionary()
         """Among them those of configurations that a reload has replaced, as long as they hold something."""
 
-    def give_way(self, holder: Holds) -> None:
+    def register(self, holder: AnswerHolder) -> None:
         """Register `holder` as one that releases answers if a running exchange needs the memory."""
         self._holders[holder] = None
 
@@ -43,15 +42,15 @@ class Room:
 class RecordingLease:
     """The lease of one recording, in both bounds."""
 
-    def __init__(self, recorded: Lease, buffered: Lease, holders: Iterable[Holds]) -> None:
+    def __init__(self, recorded: Lease, buffered: Lease, holders: Iterable[AnswerHolder]) -> None:
         self._recorded = recorded
         self._buffered = buffered
         self._holders = holders
 
     def take(self, size_bytes: int) -> bool:
-        """Reserve this number of bytes more (fewer, if negative); return False without effect if there is no room."""
+        """Reserve this number of bytes more (fewer, if negative); return False, without effect, if that is too much."""
         while not self._maybe_take(size_bytes):
-            if not any(holder.let_one_go() for holder in list(self._holders)):
+            if not any(holder.release_one() for holder in list(self._holders)):
                 return False
         return True
 
