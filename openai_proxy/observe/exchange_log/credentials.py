@@ -1,12 +1,13 @@
-"""Which credentials a request carries, so that they can be searched for in bodies. Pure."""
+"""Which credentials a request carries, and how they are blotted out of what strangers wrote. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ...wire.key_like import KEY_LIKE
-from ..redaction import SHORTEST_SECRET
+from ..redaction import REDACTED, SHORTEST_SECRET
 
 _CREDENTIALS = frozenset(
     b"authorization api-key x-api-key proxy-authorization x-goog-api-key ocp-apim-subscription-key".split()
@@ -59,3 +60,30 @@ def looks_like_a_key(text: str) -> bool:
         return True
     words = _long_word.findall(text) if len(text) >= 16 else ()
     return any(not word.isalpha() and not word.isdigit() for word in words)
+
+
+def without_texts(value: Any, secrets: Sequence[str]) -> Any:
+    """Return decoded JSON with every occurrence of a secret in its strings and names blotted out."""
+    if not secrets:
+        return value
+    top = [value]
+    waiting: list[Any] = [top]
+    while waiting:
+        container = waiting.pop()
+        if type(container) is dict:
+            pairs = [(_blotted(name, secrets), _blotted(item, secrets)) for name, item in container.items()]
+            container.clear()
+            container.update(pairs)
+            waiting += [item for _, item in pairs if type(item) is dict or type(item) is list]
+        else:
+            container[:] = [_blotted(item, secrets) for item in container]
+            waiting += [item for item in container if type(item) is dict or type(item) is list]
+    return top[0]
+
+
+def _blotted(value: Any, secrets: Sequence[str]) -> Any:
+    if type(value) is str:
+        for secret in secrets:
+            if secret in value:
+                value = value.replace(secret, REDACTED)
+    return value

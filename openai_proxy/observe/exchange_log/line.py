@@ -22,9 +22,9 @@ from ..lines.record import bare_path, iso_time, seconds, usage_record, who
 from ..redaction import REDACTED, scrubbed
 from .bodies import KeptBody, shown_body
 from .capture import BodyCapture, Capture
-from .credentials import credentials
+from .credentials import credentials, without_texts
 from .raw import raw_response
-from .secret_members import is_laborious, shows_no_credentials, without_texts
+from .secret_members import is_laborious, shows_no_credentials
 from .shown_headers import shown_headers
 
 NO_MODEL = "none"

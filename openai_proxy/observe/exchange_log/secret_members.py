@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from ...exchange.bounded_memo import short_memo
@@ -345,30 +345,3 @@ def _torn_value(name: str, raw: bytes, cut_off: bool) -> bytes:
             pass
     shown = _shown_server(text) if name == "server_url" else _shown_text(text)
     return b'"' + raw if shown == text else json.dumps(shown)[:-1].encode("ascii")
-
-
-def without_texts(value: Any, secrets: Sequence[str]) -> Any:
-    """Return decoded JSON with every occurrence of a secret in its strings and names blotted out."""
-    if not secrets:
-        return value
-    top = [value]
-    waiting: list[Any] = [top]
-    while waiting:
-        container = waiting.pop()
-        if type(container) is dict:
-            pairs = [(_blotted(name, secrets), _blotted(item, secrets)) for name, item in container.items()]
-            container.clear()
-            container.update(pairs)
-            waiting += [item for _, item in pairs if type(item) is dict or type(item) is list]
-        else:
-            container[:] = [_blotted(item, secrets) for item in container]
-            waiting += [item for item in container if type(item) is dict or type(item) is list]
-    return top[0]
-
-
-def _blotted(value: Any, secrets: Sequence[str]) -> Any:
-    if type(value) is str:
-        for secret in secrets:
-            if secret in value:
-                value = value.replace(secret, REDACTED)
-    return value

@@ -56,7 +56,7 @@ case(
     rep(b'"password":"'),
 )
 case(
-    "observe.exchange_log.secret_members:without_texts",
+    "observe.exchange_log.credentials:without_texts",
     *LEAKS,
     call=lambda f, v: f(v, ["secret-1", "xxxxxxxx"]),
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.observe.exchange_log.credentials import without_texts
 from openai_proxy.observe.exchange_log.secret_members import (
     MOST_CONTAINERS,
     MOST_STRINGS,
@@ -15,7 +16,6 @@ from openai_proxy.observe.exchange_log.secret_members import (
     shows_no_credentials,
     torn_without_credentials,
     without_credentials,
-    without_texts,
 )
 
 GONE = "[redacted]"
