@@ -119,7 +119,7 @@ FIXED = {
     "strings in a request body that the exchange log shows whole": "observe.exchange_log.secret_members:MOST_STRINGS",
     "lists and objects in one": "observe.exchange_log.secret_members:MOST_CONTAINERS",
     "strings in the beginning that is shown of a body with more, or of one that is too large": (
-        "observe.exchange_log.secret_members:MOST_TORN_STRINGS"
+        "observe.exchange_log.torn_members:MOST_TORN_STRINGS"
     ),
     "files that an exchange log holds open": "observe.exchange_log.files:MAX_OPEN",
 }

@@ -21,7 +21,7 @@ PURE_ROOMS = ("exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
 READERS = re.compile(
     r"observe\.(lines\.)?(redaction|record|encode)|observe\.otel\.trace_parent"
-    r"|observe\.exchange_log\.(bodies|capture|credentials|files|line|raw|secret_members|shown_headers|assembly\..+)"
+    r"|observe\.exchange_log\.(bodies|body_strings|capture|credentials|files|line|member_names|raw|secret_members|shown_headers|torn_members|assembly\..+)"
     r"|command\.conversation|downstream\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
     r"|upstream\.replay\.(match|recorded|report)"
 )

@@ -22,7 +22,8 @@ from ...wire.sse import begins_stream
 from ..redaction import REDACTED, scrubbed
 from .assembly.assemble import assemble
 from .assembly.runs import shortened
-from .secret_members import torn_without_credentials, without_credentials
+from .secret_members import without_credentials
+from .torn_members import torn_without_credentials
 
 _MAX_DIGITS = 4000
 _DONE = b"[DONE]"

@@ -7,55 +7,24 @@ other is left as it is: a prompt about keys stays what it was.
 
 from __future__ import annotations
 
-import json
 import operator
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from ...exchange.bounded_memo import short_memo
-from ...wire.json_members import value_end
 from ...wire.key_like import KEY_LIKE
-from ..redaction import REDACTED, scrubbed, scrubbed_once
+from ..redaction import REDACTED, scrubbed
+from .body_strings import shown_server, shown_text, shown_text_once
+from .member_names import DATA_NAMES, HOLDERS, PROSE_NAMES, is_secret
 
-_PROSE_NAMES = frozenset(
-    re.findall(
-        r"\w+",
-        """content text input prompt instructions system arguments output delta refusal reasoning_content reasoning
-    thinking transcript description query suffix summary_text messages completion contents examples
-    code logs stop bytes tokens token top_logprobs""",
-    )
-)
-"""Members whose strings a person or a model wrote."""
-_SECRET_NAMES = frozenset(
-    re.findall(
-        r"\w+",
-        """clientsecret authorization proxyauthorization apikey xapikey accesstoken refreshtoken idtoken authtoken
-    bearertoken sessiontoken securitytoken password passwd secret secretkey secretaccesskey signingsecret
-    webhooksecret privatekey apisecret apitoken subscriptionkey ephemeralkey oauthtoken cookie setcookie
-    accountkey sastoken secretvalue""",
-    )
-)
-"""Members that hold a credential; without `_` and `-`, in lower case."""
-_DATA_NAMES = frozenset(
-    ["url", "image_url", "file_url", "data", "file_data", "b64_json", "result", "encrypted_content"]
-)
-"""Members with addresses and data: long, and different each time, so that their strings are not remembered."""
-_HOLDERS = frozenset(("auth", "domain_secrets"))
-"""Objects, or lists of them, with a credential and what it is for: in vaults, and in network policies."""
 _OF_TOOL_SERVERS = frozenset(("server_url", "server_label", "connector_id"))
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
-_LONG = 512
-_SHORTEST_KEY, _LONGEST_KEY = 8, 4096
+_SHORTEST_KEY = 8
 _TEXTS_KEPT = 1024
 _LOOKED_INTO = frozenset((str, dict, list))
 MOST_STRINGS = 100_000
 """Strings above which a whole body is too costly to look into: its beginning is shown as text."""
 MOST_CONTAINERS = 50_000
 """Lists and objects, likewise."""
-MOST_TORN_STRINGS = 20_000
-"""Strings of a body's beginning that are looked into; what follows is left out."""
-
 
 _PLAIN, _WRITTEN, _HOLDER, _HIDDEN = range(4)
 """What the strings of a container are: anything; prose; those of a credential's object; all of them secrets."""
@@ -65,9 +34,9 @@ _OTHER, _DATA, _PROSE, _TOKEN, _VALUE, _SECRET, _SERVER, _VARIABLES, _HOLDING, _
 _HEADERS, _ENVIRONMENT, _FIELDS, _KEY = range(10, 14)
 """Names whose meaning depends on the rest of the object, and one that looks like a key itself."""
 _ROLES = {
-    **dict.fromkeys(_PROSE_NAMES, _PROSE),
-    **dict.fromkeys(_DATA_NAMES, _DATA),
-    **dict.fromkeys(_HOLDERS, _HOLDING),
+    **dict.fromkeys(PROSE_NAMES, _PROSE),
+    **dict.fromkeys(DATA_NAMES, _DATA),
+    **dict.fromkeys(HOLDERS, _HOLDING),
     "token": _TOKEN,
     "value": _VALUE,
     "key": _VALUE,
@@ -81,7 +50,7 @@ _ROLES = {
 def without_credentials(value: Any) -> Any:
     """Return decoded JSON with its credentials blotted out; changed in place. O(n), without recursion."""
     if type(value) is str:
-        return _shown_text(value)
+        return shown_text(value)
     if value and (type(value) is dict or type(value) is list):
         _blot_out(value)
     return value
@@ -124,7 +93,7 @@ def _look_into_items(items: list[Any], kind: int, waiting: list[tuple[Any, int]]
         what = type(item)
         if what is str:
             if kind != _WRITTEN:
-                shown = _shown_item(item) if kind == _PLAIN else REDACTED
+                shown = shown_text(item) if kind == _PLAIN else REDACTED
                 if shown != item:
                     items[at] = shown
                     changes += 1
@@ -166,7 +135,7 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
 def _role(name: str) -> int:
     if name in _ROLES:
         return _ROLES[name]
-    if _is_secret(name):
+    if is_secret(name):
         return _SECRET
     if len(name) >= 12 and KEY_LIKE.match(name):
         return _KEY
@@ -187,24 +156,9 @@ def _role_within(members: dict[str, Any], role: int, value: Any) -> int:
     return _OTHER if role == _KEY else role
 
 
-def _is_secret(name: str) -> bool:
-    return 6 <= len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET_NAMES
-
-
-def _shown_text(text: str) -> str:
-    """Return a string without what looks like a key; of one long word only its beginning is looked at."""
-    if len(text) > _LONG and (text.startswith("data:") or _is_base64(text)):
-        return REDACTED if KEY_LIKE.match(text) else text
-    return scrubbed_once(_without_user(text) if "://" in text else text)
-
-
-# Most strings of bodies come again and again: names of models, roles, types. See `scrubbed` for what is kept.
-_shown_item = short_memo(_TEXTS_KEPT, keeps=operator.eq)(_shown_text)
-
-
 def _shown_data(text: str) -> str:
     """Return what is shown of a member's string that is not remembered."""
-    return text if len(text) < _SHORTEST_KEY else _shown_text(text)
+    return text if len(text) < _SHORTEST_KEY else shown_text_once(text)
 
 
 _shown_member = short_memo(_TEXTS_KEPT, keeps=operator.eq)(_shown_data)
@@ -218,28 +172,6 @@ def _all_hidden(text: str) -> str:
     return REDACTED
 
 
-def _is_base64(text: str) -> bool:
-    return text.isascii() and not text.encode("ascii").translate(None, _BASE64)
-
-
-_user = re.compile(r"(?<=://)[^/@?#\s]+@")
-_server = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/@?#]*@)?([^/?#]*)([^?#]*)([?#].*)?", re.DOTALL)
-_long_word = re.compile(r"(?<![^/])(?=[^/]*[0-9])[^/]{20,}")
-
-
-def _without_user(text: str) -> str:
-    return _user.sub(f"{REDACTED}@", text)
-
-
-def _shown_server(url: str) -> str:
-    """Return where a tool server is, without the user, the query and long words of the path: they are its keys."""
-    found = _server.fullmatch(url)
-    if found is None:
-        return REDACTED
-    path = _long_word.sub(REDACTED, found[3])
-    return scrubbed(f"{found[1] or ''}{found[2]}{path}") + (f"{found[4][0]}{REDACTED}" if found[4] else "")
-
-
 _Show: TypeAlias = Callable[[str], str] | None
 """Returns what is shown of a string; None if all of it is."""
 _Below: TypeAlias = tuple[int, int]
@@ -251,7 +183,7 @@ def _by_role(usual: _Any, others: Mapping[int, _Any]) -> tuple[_Any, ...]:
     return tuple(others.get(role, usual) for role in range(_HEADERS))
 
 
-_NOT_EVEN_IN_PROSE: dict[int, _Show] = {_SECRET: _hidden, _SERVER: _shown_server, _ALL: _all_hidden}
+_NOT_EVEN_IN_PROSE: dict[int, _Show] = {_SECRET: _hidden, _SERVER: shown_server, _ALL: _all_hidden}
 _PLAINLY: dict[int, _Show] = {**_NOT_EVEN_IN_PROSE, _DATA: _shown_data, _PROSE: None, _TOKEN: None}
 _SHOWS: tuple[tuple[_Show, ...], ...] = (
     _by_role(_shown_member, _PLAINLY),
@@ -283,65 +215,3 @@ _BELOW: tuple[tuple[_Below, ...], ...] = (
 def is_laborious(text: bytes) -> bool:
     """Say whether JSON has so many values that looking into it would keep everybody else waiting. O(n)."""
     return text.count(b'"') > 2 * MOST_STRINGS or text.count(b"[") + text.count(b"{") > MOST_CONTAINERS
-
-
-_string = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)("[ \t\r\n]*(:[ \t\r\n]*)?)?', re.DOTALL)
-_decode_string = json.JSONDecoder(strict=False).decode
-
-
-def torn_without_credentials(text: bytes) -> bytes:
-    """Return JSON that was cut off somewhere without its credentials, by the same rules. O(n).
-
-    Ends before the string that is one of too many (MOST_TORN_STRINGS).
-    """
-    parts: list[bytes] = []
-    at, name = 0, ""
-    strings = 0
-    while (found := _string.search(text, at)) is not None:
-        start, end = found.span()
-        parts.append(text[at:start])
-        strings += 1
-        if strings > MOST_TORN_STRINGS:
-            return b"".join(parts)
-        at = end
-        raw, closing, colon = found.groups()
-        if colon is None:
-            parts.append(_torn_value(name, raw, closing is None))
-            if closing is not None:
-                parts.append(closing)
-            name = ""
-            continue
-        name = raw.decode("utf-8", "replace")
-        parts.append(found[0])
-        first = text[at : at + 1]
-        if first in (b"{", b"[") and _may_hold_secrets(name):
-            parts.append(f'"{REDACTED}"'.encode())
-            try:
-                at = value_end(text, at)
-            except ValueError:
-                at = len(text)
-        elif first != b'"':
-            name = name if first == b"[" else ""
-    return b"".join([*parts, text[at:]])
-
-
-def _may_hold_secrets(name: str) -> bool:
-    return _is_secret(name) or name in _HOLDERS or name.lower() in ("headers", "env")
-
-
-def _torn_value(name: str, raw: bytes, cut_off: bool) -> bytes:
-    """Return a string with its opening quote, as it may be shown below this name."""
-    if name and (_is_secret(name) or name.lower() == "headers"):
-        return b'"' + REDACTED.encode()
-    if cut_off and name not in _PROSE_NAMES and len(raw) < _LONGEST_KEY:
-        return b'"' + REDACTED.encode()  # of a key that was cut off the look is not known
-    if name in _PROSE_NAMES or len(raw) < 8:
-        return b'"' + raw
-    text = raw.decode("utf-8", "replace")
-    if "\\" in text:
-        try:
-            text = str(_decode_string(f'"{text}"'))
-        except ValueError:
-            pass
-    shown = _shown_server(text) if name == "server_url" else _shown_text(text)
-    return b'"' + raw if shown == text else json.dumps(shown)[:-1].encode("ascii")

@@ -39,6 +39,9 @@ LEAKS = [
         for key in KEYS
     ],
 ]
+for name in ("shown_text", "shown_text_once", "shown_server"):
+    case(f"observe.exchange_log.body_strings:{name}", *KEYS, text("a1"), text("://"), text("/"), text("@"))
+case("observe.exchange_log.member_names:is_secret", *KEYS, text("_"))
 case("observe.exchange_log.secret_members:without_credentials", *LEAKS)
 case("observe.exchange_log.secret_members:is_laborious", *JSONS)
 case(
@@ -47,7 +50,7 @@ case(
     call=lambda f, v: f(v, json.dumps(v).encode()),
 )
 case(
-    "observe.exchange_log.secret_members:torn_without_credentials",
+    "observe.exchange_log.torn_members:torn_without_credentials",
     *JSONS,
     *[lambda n, make=make: json.dumps(make(n)).encode()[:-9] for make in LEAKS],
     rep(b'"'),

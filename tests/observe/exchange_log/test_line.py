@@ -11,7 +11,7 @@ from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.exchange_log.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
-from openai_proxy.observe.exchange_log.secret_members import MOST_TORN_STRINGS
+from openai_proxy.observe.exchange_log.torn_members import MOST_TORN_STRINGS
 
 OWN = [
     *("timestamp", "request", "response", "id", "key", "model", "outcome", "duration_s", "first_byte_s"),

@@ -11,12 +11,11 @@ from openai_proxy.observe.exchange_log.credentials import without_texts
 from openai_proxy.observe.exchange_log.secret_members import (
     MOST_CONTAINERS,
     MOST_STRINGS,
-    MOST_TORN_STRINGS,
     is_laborious,
     shows_no_credentials,
-    torn_without_credentials,
     without_credentials,
 )
+from openai_proxy.observe.exchange_log.torn_members import MOST_TORN_STRINGS, torn_without_credentials
 
 GONE = "[redacted]"
 MCP = {
