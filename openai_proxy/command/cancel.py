@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ..net.standard_output import show
 from .admin_client import AdminClient, Refused
-from .operator_options import add_place, at_proxy
+from .operator_options import add_address_options, at_proxy
 from .terminal import printable
 from .words import FAILED, Parser, complain
 
@@ -23,7 +23,7 @@ def parser() -> Parser:
         description="Cancel exchanges that run: their upstream calls end within a second. `openai-proxy top` lists them.",
     )
     made.add_argument("id", metavar="ID", nargs="+", help="the id of an exchange, as in the log")
-    add_place(made)
+    add_address_options(made)
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 

@@ -26,7 +26,7 @@ from ..settings.stored_keys.changes import new_secret
 from .admin_client import URL_VARIABLE, NotReachable, Refused, admin_client
 from .key_source import KeySource, RunningProxy
 from .key_words import lines, members, seconds, table
-from .operator_options import NOT_REACHABLE, add_place
+from .operator_options import NOT_REACHABLE, add_address_options
 from .terminal import printable
 from .words import Parser, complain
 
@@ -42,7 +42,7 @@ def parser() -> Parser:
         added = verbs.add_parser(name, help=help, description=description or help[0].upper() + help[1:] + ".")
         if named:
             added.add_argument("name", help="the name of the key in logs, metrics and file names")
-        _add_place(added)
+        _add_source_options(added)
         return added
 
     new = verb(
@@ -72,8 +72,8 @@ def parser() -> Parser:
     return made
 
 
-def _add_place(to: argparse.ArgumentParser) -> None:
-    add_place(to).add_argument(
+def _add_source_options(to: argparse.ArgumentParser) -> None:
+    add_address_options(to).add_argument(
         "--file", metavar="FILE", help="the file of its key_store.url, also while the proxy is stopped"
     )
     to.add_argument("--json", action="store_true", help="print JSON")
@@ -98,11 +98,11 @@ def _add_members(to: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; return 0, 1 if that is refused, 3 if the proxy does not answer."""
     options = parser().parse_args(arguments)
-    is_here = options.verb == "new" and not (
+    prints_entry = options.verb == "new" and not (
         options.url or options.socket or options.file or os.environ.get(URL_VARIABLE)
     )
     try:
-        if is_here:
+        if prints_entry:
             return _print_entry(options)
         return _at(options)
     except ValueError as error:

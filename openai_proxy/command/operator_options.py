@@ -21,7 +21,7 @@ NOT_REACHABLE = 3
 NOT_ALLOWED = 4
 
 
-def add_place(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+def add_address_options(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Add the options for the address of the proxy; return their group, of which only one may be given."""
     group = to.add_mutually_exclusive_group()
     group.add_argument(

@@ -88,7 +88,7 @@ class QuietOptions(RunOptions):
     def load(self) -> Settings:
         """Load the settings, and adapt them to one process of one user."""
         settings = super().load()
-        level = settings.log_level if self.is_talkative else "warn"
+        level = settings.log_level if self.has_log_level else "warn"
         limits = settings.limits
         fewer = {"connections": min(limits.connections, MOST_CONNECTIONS)}
         return settings.model_copy(
@@ -96,12 +96,12 @@ class QuietOptions(RunOptions):
         )
 
     @property
-    def is_talkative(self) -> bool:
+    def has_log_level(self) -> bool:
         """Whether a log level was set."""
         return self["log-level"] is not None
 
     def log(self) -> PlainLog:
-        return PlainLog(least=LogLevel.debug if self.is_talkative else LogLevel.warn)
+        return PlainLog(least=LogLevel.debug if self.has_log_level else LogLevel.warn)
 
 
 class BehindOptions(QuietOptions):

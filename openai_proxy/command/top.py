@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..net.standard_output import show
 from .admin_client import AdminClient
 from .exchanges import arranged, as_text, headline
-from .operator_options import add_place, at_proxy
+from .operator_options import add_address_options, at_proxy
 from .words import FAILED, Parser, complain
 
 _SHOWN_ENDED = 20
@@ -28,7 +28,7 @@ def parser() -> Parser:
         description="Show what runs in a proxy and what has ended lately. Keys: up and down, c cancel, s sort, / filter,"
         " q quit. If the output is no terminal, it is that of --once.",
     )
-    add_place(made)
+    add_address_options(made)
     made.add_argument("--once", action="store_true", help="print it once, as lines, and end")
     made.add_argument(
         "--json", action="store_true", help="print it once, as the JSON of GET /admin/exchanges"

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from ..net.standard_output import show
 from .admin_client import AdminClient, Refused, check_secret
-from .operator_options import add_place, at_proxy
+from .operator_options import add_address_options, at_proxy
 from .usage_words import of_all, of_key
 from .words import Parser
 
@@ -33,7 +33,7 @@ def parser() -> Parser:
         "--from", dest="since", metavar="DAY", help="with --all: from this day of UTC on, 2026-11-01"
     )
     made.add_argument("--to", dest="until", metavar="DAY", help="with --all: until this day of UTC")
-    add_place(made)
+    add_address_options(made)
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 

@@ -39,9 +39,9 @@ from ..wire.web_origins import WebOrigins
 from .destinations import DEFAULT, known_destinations
 from .expired_certificates import expired_certificates
 from .observers import configured_models
+from .process_parts import ProcessParts
 from .serverless import Serverless, risk_of
 from .stages import KeptStages, kept_stages, ordered_stages
-from .surroundings import Surroundings
 
 
 @frozen(eq=False)
@@ -99,7 +99,7 @@ class Exchanger:
         self.agent.abort()
 
 
-def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
+def build_exchanger(settings: Settings, parts: ProcessParts, needs_usage: bool) -> Exchanger:
     """Build the parts for `settings`; raise SettingsError for settings that cannot work.
 
     `needs_usage`: an observer needs the usage of streams.
@@ -112,13 +112,13 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         total=settings.timeout_s.total,
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
-    names = DNSCache(upstream.dns_ttl_s, around.clock)
-    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt, names=names)
+    names = DNSCache(upstream.dns_ttl_s, parts.clock)
+    agent = UpstreamAgent(parts.reactor, timeouts, tls, parts.clock, parts.adopt, names=names)
     buffered = bodies.buffered_bytes(settings)
     default, destinations = known_destinations(settings)
     _load_certificates(tls, destinations)
-    servers = _servers(agent, default, destinations, around)
-    made = Serverless(settings, around, timeouts, buffered, servers)
+    servers = _servers(agent, default, destinations, parts)
+    made = Serverless(settings, parts, timeouts, buffered, servers)
     origins = {
         name: origin for name, origin in _origins(settings, destinations).items() if name not in made.forwards
     }
@@ -126,29 +126,29 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     probes: dict[str, Callable[[], Deferred[None]]] = dict.fromkeys(made.forwards, lambda: succeed(None))
     probes |= {name: partial(agent.probe, origin) for name, origin in origins.items()}
     table = routing.routing_table(settings)
-    health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
+    health = UpstreamHealth(table.upstreams, parts.circuits.changed) if table is not None else None
     prober = None
     if health is not None:
-        around.share_health(health)
+        parts.share_health(health)
         prober = Prober(
             health,
             lambda upstream: probes[upstream.name](),
-            timers=around.reactor,
-            clock=around.clock,
+            timers=parts.reactor,
+            clock=parts.clock,
         )
-    route = routing.route(settings, around, table, health, prober)
+    route = routing.route(settings, parts, table, health, prober)
     innermost = (
         servers
         if servers is not None and not made.forwards
         else ForwardByName(made.forwards, servers, DEFAULT)
     )
-    spending = build_spending(settings, around.stores, table, redis_url(settings), buffered)
-    kept = kept_stages(settings, around, table, route, buffered, innermost)
+    spending = build_spending(settings, parts.stores, table, redis_url(settings), buffered)
+    kept = kept_stages(settings, parts, table, route, buffered, innermost)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
     keyring = callers.make_keyring(settings)
-    stages, turns = ordered_stages(settings, around, needs_usage, spending, kept, keyring)
+    stages, turns = ordered_stages(settings, parts, needs_usage, spending, kept, keyring)
     return Exchanger(
         settings=settings,
         forward=by_kind(stages, innermost),
@@ -157,7 +157,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         route=route,
         prober=prober,
         agent=agent,
-        reachability=_reachability(settings, probes, around),
+        reachability=_reachability(settings, probes, parts),
         refused_keys=RefusedKeys(routing.with_configured_keys(settings, table)),
         origins=origins,
         serverless=made,
@@ -180,7 +180,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
 
 
 def with_other_keys(
-    exchanger: Exchanger, settings: Settings, around: Surroundings, needs_usage: bool
+    exchanger: Exchanger, settings: Settings, parts: ProcessParts, needs_usage: bool
 ) -> Exchanger:
     """Return an exchanger for settings that differ only in the stored client keys.
 
@@ -190,10 +190,10 @@ def with_other_keys(
     """
     kept = exchanger.kept
     spending = build_spending(
-        settings, around.stores, kept.table, redis_url(settings), kept.buffered, exchanger.spending.pricing
+        settings, parts.stores, kept.table, redis_url(settings), kept.buffered, exchanger.spending.pricing
     )
     keyring = callers.make_keyring(settings)
-    stages, turns = ordered_stages(settings, around, needs_usage, spending, kept, keyring)
+    stages, turns = ordered_stages(settings, parts, needs_usage, spending, kept, keyring)
     return evolve(
         exchanger,
         settings=settings,
@@ -218,14 +218,14 @@ def _servers(
     agent: UpstreamAgent,
     default: Destination | None,
     destinations: Mapping[str, Destination],
-    around: Surroundings,
+    parts: ProcessParts,
 ) -> Forward | None:
     """Return a forward that sends requests to upstreams that are servers; None if none is."""
     if default is None:  # no request without a route is sent there
         default = next(iter(destinations.values()), None)
     if default is None:
         return None
-    return UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
+    return UpstreamForward(UpstreamClient(agent), default, destinations, parts.clock)
 
 
 def _names(settings: Settings) -> list[str]:
@@ -240,10 +240,10 @@ def _origins(settings: Settings, destinations: Mapping[str, Destination]) -> dic
 
 
 def _reachability(
-    settings: Settings, probes: Mapping[str, Callable[[], Deferred[None]]], around: Surroundings
+    settings: Settings, probes: Mapping[str, Callable[[], Deferred[None]]], parts: ProcessParts
 ) -> Reachability:
     url = base_urls(settings)[0]
-    return Reachability(url, [probes[name] for name in _names(settings)], around.clock)
+    return Reachability(url, [probes[name] for name in _names(settings)], parts.clock)
 
 
 def _downstream_limits(settings: Settings) -> DownstreamLimits:

@@ -16,13 +16,13 @@ from .reload_outcome import FILE, REFUSED, RELOADED, runtime_directory
 log = logger("openai_proxy")
 
 
-def tell_reloaded(mode: str) -> None:
+def report_reloaded(mode: str) -> None:
     """Report that the new configuration is in use."""
     log.info("configuration reloaded, mode {mode}", mode=mode)
     _leave(RELOADED)
 
 
-def tell_refused(reason: str, what: str = "the old configuration stays") -> None:
+def report_refused(reason: str, what: str = "the old configuration stays") -> None:
     """Report that the new configuration is not used; `reason` is one line, without secrets."""
     log.error("reload refused, {what}: {reason}", what=what, reason=reason)
     _leave(f"{REFUSED}{reason}")

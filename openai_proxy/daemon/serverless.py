@@ -22,8 +22,8 @@ from ..wire.mock_url import parse_mock
 from .cassettes import wanted
 from .destinations import DEFAULT
 from .observers import upstream_keys
+from .process_parts import ProcessParts
 from .recording import Recorder
-from .surroundings import Surroundings
 
 _MOST_WARNINGS = 20
 
@@ -34,14 +34,14 @@ class Serverless:
     def __init__(
         self,
         settings: Settings,
-        around: Surroundings,
+        parts: ProcessParts,
         timeouts: UpstreamTimeouts,
         buffered: BufferedBytes,
         servers: Forward | None,
     ) -> None:
         """`servers` forwards to the live upstream of a replay. Raises SettingsError."""
         self._settings = settings
-        self._around = around
+        self._parts = parts
         self._timeouts = timeouts
         self._buffered = buffered
         self._servers = servers
@@ -65,23 +65,23 @@ class Serverless:
         return sum(counts) if counts else None
 
     def _mock(self, name: str, url: str) -> Forward:
-        around = self._around
+        parts = self._parts
         return MockForward(
             name,
             parse_mock(url),
             self._timeouts,
-            around.mock_memory,
+            parts.mock_memory,
             self._buffered,
             prompt_tokens,
-            around.reactor,
-            around.clock,
+            parts.reactor,
+            parts.clock,
         )
 
     def _replay(self, name: str, url: str) -> Forward:
-        settings, around = self._settings, self._around
+        settings, parts = self._settings, self._parts
         replay = settings.replay
         what = wanted(settings, url)
-        found = around.cassettes.take(what)
+        found = parts.cassettes.take(what)
         cassette, error = found.cassette, found.error
         self._found += found.warnings
         if cassette is None:
@@ -97,7 +97,7 @@ class Serverless:
         record = None
         if live is not None and replay.miss == "record":
             limit_bytes = settings.limits.exchange_log_body_bytes
-            record = Recorder(limit_bytes, upstream_keys(settings), around.clock)
+            record = Recorder(limit_bytes, upstream_keys(settings), parts.clock)
         return ReplayForward(
             name,
             cassette,
@@ -106,8 +106,8 @@ class Serverless:
             self._buffered,
             without_credentials,
             scrubbed,
-            around.reactor,
-            around.clock,
+            parts.reactor,
+            parts.clock,
             live,
             record,
         )

@@ -36,9 +36,9 @@ from ..settings.checks import check
 from . import signals
 from .cassettes import Cassettes
 from .notes import new_notes, next_step, on_notes, start_notes
-from .part import Part
-from .reloads import tell_refused, tell_reloaded
+from .reloads import report_refused, report_reloaded
 from .serving import Prepared, Serving
+from .worker_parts import WorkerParts
 
 log = logger("openai_proxy")
 
@@ -63,7 +63,7 @@ class ProxyService(MultiService):
         reactor: Any,
         settings: Settings,
         reload: Callable[[], Settings],
-        part: Part | None = None,
+        worker: WorkerParts | None = None,
         watching: Sequence[Observer] = (),
         cassettes: Cassettes | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class ProxyService(MultiService):
         Raises SettingsError.
         """
         super().__init__()
-        self._part = part
+        self._worker = worker
         self._reactor = reactor
         self._load = reload
         self._listeners: list[Listener] = []
@@ -81,7 +81,7 @@ class ProxyService(MultiService):
         self._early: list[int] = []
         self._reading = self._again = False
         """Whether a reload waits for recorded exchanges, and whether another one was requested meanwhile."""
-        self.serving = Serving(reactor, settings, part, watching, cassettes)
+        self.serving = Serving(reactor, settings, worker, watching, cassettes)
 
     # ---- start
 
@@ -91,7 +91,7 @@ class ProxyService(MultiService):
         raise_limit()
         settings = self.serving.exchanger.settings
         set_level(settings.log_level)
-        if self._part is None:
+        if self._worker is None:
             self.announce()
             signals.remember(self._early)
             self._reactor.callWhenRunning(self._take_signals)
@@ -99,7 +99,7 @@ class ProxyService(MultiService):
             self._listen(description, self.serving.site)
         if self.serving.admin_site is not None and settings.admin.port is not None:
             self._listen(settings.admin.port, self.serving.admin_site)
-        if self._part is None:
+        if self._worker is None:
             self._reactor.callWhenRunning(self._announce_next_step)
         super().privilegedStartService()
 
@@ -155,11 +155,11 @@ class ProxyService(MultiService):
             log.warn("warning: {line}", line=line)
 
     def _listen(self, description: str, site: ProxySite) -> None:
-        opens = listen if self._part is None else self._part.listen
+        opens = listen if self._worker is None else self._worker.listen
         port = opens(self._reactor, description, site)
         self._listeners.append(Listener(port, description, site))
         site.ports.append(port)
-        if self._part is not None:
+        if self._worker is not None:
             return
         # logged only once signals are handled: a reader of the line may send one at once
         risk = self.serving.exchanger.risk if site is self.serving.site else None
@@ -206,7 +206,7 @@ class ProxyService(MultiService):
             self._use(settings)
 
     def _refuse(self, reason: str) -> None:
-        tell_refused(reason)
+        report_refused(reason)
         self.serving.note_reload(worked=False)
 
     def _use(self, settings: Settings) -> None:
@@ -217,13 +217,13 @@ class ProxyService(MultiService):
             self._refuse(str(error))
             return
         except OSError as error:
-            tell_refused(str(error), "an observer cannot start")
+            report_refused(str(error), "an observer cannot start")
             self.serving.note_reload(worked=False)
             return
         old_warnings, old = self.warnings, self.serving.exchanger.settings
         self.commit(prepared)
         self.warn(line for line in self.warnings if line not in old_warnings)
-        tell_reloaded(self.serving.exchanger.mode)
+        report_reloaded(self.serving.exchanger.mode)
         self.serving.note_reload(worked=True)
         for line in new_notes(old, self.serving.exchanger.settings):
             log.info("{line}", line=line)

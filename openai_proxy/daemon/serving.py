@@ -31,12 +31,12 @@ from .key_store.opened import StoredKeys
 from .live import Live
 from .loaded import LoadedConfiguration
 from .observers import observers_of, upstream_urls, watch_alike
-from .part import Part
+from .process_parts import ProcessParts
 from .sites import Sites
 from .status import Status
 from .stores import Stores
-from .surroundings import Surroundings
 from .upstream_report import upstream_report, upstreams_shown
+from .worker_parts import WorkerParts
 
 log = logger("openai_proxy")
 
@@ -61,7 +61,7 @@ class Serving:
         self,
         reactor: Any,
         settings: Settings,
-        part: Part | None,
+        worker: WorkerParts | None,
         watching: Sequence[Observer] = (),
         cassettes: Cassettes | None = None,
     ) -> None:
@@ -72,28 +72,28 @@ class Serving:
         """
         self._watching = tuple(watching)
         self._reactor = reactor
-        self._alone = part is None
+        self._alone = worker is None
         self._clock = time.monotonic
-        self._started_at = part.started_at if part else self._clock()
+        self._started_at = worker.started_at if worker else self._clock()
         self._loaded = LoadedConfiguration(settings)
         self._sockets = SocketGroup(reactor)
         stores = Stores(
             reactor,
             self._clock,
-            part.buckets if part else None,
-            part.memory if part else None,
-            part.state if part else None,
+            worker.buckets if worker else None,
+            worker.memory if worker else None,
+            worker.state if worker else None,
         )
         self.cassettes = cassettes or Cassettes(reactor)
-        self._others = None if part is None else part.keys_changed
+        self._others = None if worker is None else worker.keys_changed
         self._keys = StoredKeys(reactor, settings, self._keys_changed, self._others)
-        self._around = Surroundings(
+        self._parts = ProcessParts(
             reactor,
             self._clock,
             stores,
             self._sockets.adopt,
-            calls=part.calls if part else LocalCalls(),
-            share_health=part.share_health if part else lambda health: None,
+            calls=worker.calls if worker else LocalCalls(),
+            share_health=worker.share_health if worker else lambda health: None,
             cassettes=self.cassettes,
             knows_all_keys=self._keys.knows_all,
         )
@@ -104,20 +104,20 @@ class Serving:
             lambda: self._sites.api.running,
             lambda: self.publisher,
             stores.costs.usage,
-            lambda: upstreams_shown(self.exchanger, self._around.circuits),
-            part.live if part else None,
+            lambda: upstreams_shown(self.exchanger, self._parts.circuits),
+            worker.live if worker else None,
         )
         self.live.configure(settings)
         self.publisher = self._build_publisher(settings)
-        self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
+        self.exchanger = build_exchanger(settings, self._parts, self.publisher.needs_usage)
         self._sites = Sites(
             reactor,
             self._clock,
-            self._make_status(part),
+            self._make_status(worker),
             self.exchanger,
             self.publisher,
             self._sockets.adopt,
-            part.number if part else 0,
+            worker.number if worker else 0,
         )
         self.site, self.admin_site = self._sites.main, self._sites.admin
         self.connections = self._sites.connections
@@ -126,7 +126,7 @@ class Serving:
             self._clock,
             self.site,
             lambda: self.exchanger.abort(),
-            lambda: self._around.calls.readers,
+            lambda: self._parts.calls.readers,
         )
 
     def _describe(self) -> ObserverContext:
@@ -139,13 +139,13 @@ class Serving:
                 "upstream": lambda: self.exchanger.agent.open_connections,
                 "websocket": lambda: self.site.websockets,
             },
-            store_failures=self._around.stores.failures,
+            store_failures=self._parts.stores.failures,
             upstreams=lambda: upstream_urls(self.exchanger.settings),
             configured_models=lambda: self.exchanger.configured_models,
-            upstream_report=lambda: upstream_report(self.exchanger, self._around.circuits),
+            upstream_report=lambda: upstream_report(self.exchanger, self._parts.circuits),
             budgets=lambda: self.exchanger.spending.balances(),
             state=lambda: self._loaded.state(
-                self.publisher.observers, self._around.stores.redis_connected(self.exchanger.redis_url)
+                self.publisher.observers, self._parts.stores.redis_connected(self.exchanger.redis_url)
             ),
         )
 
@@ -155,7 +155,7 @@ class Serving:
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
-        costs = self._around.stores.costs
+        costs = self._parts.stores.costs
         uses = [] if self._keys.loaded is None else [self._keys.note_use]
         return ExchangePublisher(
             [
@@ -171,20 +171,20 @@ class Serving:
             before_sending=self._sockets.before_sending,
         )
 
-    def _make_status(self, part: Part | None) -> Status:
+    def _make_status(self, worker: WorkerParts | None) -> Status:
         return Status(
             exchanger=lambda: self.exchanger,
             publisher=lambda: self.publisher,
-            stores=self._around.stores,
+            stores=self._parts.stores,
             draining=lambda: self._drain.begun,
             uptime_s=lambda: self._clock() - self._started_at,
             scrapes=Scrapes(self._clock),
             pause=lambda: deferLater(self._reactor, 0.0, lambda: None),
             loaded_keys=self._keys.loaded,
-            cut=self._cut_everywhere,
+            cut=self._cut_in_all_workers,
             live=lambda: self.live.view,
-            combined_metrics=part.metrics if part else None,
-            combined_counts=part.upstream_counts if part else None,
+            combined_metrics=worker.metrics if worker else None,
+            combined_counts=worker.upstream_counts if worker else None,
         )
 
     def _log_capacity(self) -> None:
@@ -195,8 +195,8 @@ class Serving:
 
     def _keep_books(self, spending: Spending) -> None:
         """Keep totals and watch budgets by this configuration from now on."""
-        self._around.stores.costs.usage.keep_in(spending.state_file)
-        self._around.stores.costs.tag_usage.keep_in(spending.state_file)
+        self._parts.stores.costs.usage.keep_in(spending.state_file)
+        self._parts.stores.costs.tag_usage.keep_in(spending.state_file)
         if spending.watch is not None:
             spending.watch.begin()
 
@@ -209,7 +209,7 @@ class Serving:
         except OSError as error:
             raise StartError(f"an observer cannot start: {error}") from error
         try:
-            self._around.stores.start()
+            self._parts.stores.start()
         except OSError as error:
             raise StartError(f"cost.state_file: {error}") from error
         try:
@@ -225,7 +225,7 @@ class Serving:
             self._sites.hold_requests(self._after_first_look)
         self.live.start()
         if self._alone:
-            self._keys.tell_if_empty(self.exchanger.settings)
+            self._keys.log_if_empty(self.exchanger.settings)
 
     # ---- stored keys
 
@@ -240,7 +240,7 @@ class Serving:
         if self.draining:
             return
         settings = self._keys.laid_over(self.exchanger.settings)
-        self.exchanger = with_other_keys(self.exchanger, settings, self._around, self.publisher.needs_usage)
+        self.exchanger = with_other_keys(self.exchanger, settings, self._parts, self.publisher.needs_usage)
         self._keep_books(self.exchanger.spending)
         self._sites.use_stages(self.exchanger)
 
@@ -254,7 +254,7 @@ class Serving:
 
         return self._keys.look().addBoth(cut_then)
 
-    def _cut_everywhere(self, name: str) -> None:
+    def _cut_in_all_workers(self, name: str) -> None:
         self._sites.cut(name)
         if self._others is not None:
             # It fails if the supervisor is gone: then the other workers will end soon.
@@ -266,7 +266,7 @@ class Serving:
         """Build everything for new settings; nothing is used yet. Raises SettingsError and OSError."""
         settings = self._keys.laid_over(settings)
         publisher = self._reloaded_publisher(settings)
-        exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
+        exchanger = build_exchanger(settings, self._parts, publisher.needs_usage)
         if publisher is not self.publisher:
             publisher.start()
         return Prepared(exchanger, publisher)
@@ -329,7 +329,7 @@ class Serving:
         """Stop the parts that outlive exchanges; fires when observers and stores are closed, and never fails."""
         self._sites.stop()
         return DeferredList(
-            [self.publisher.stop(), self._around.stores.stop(), self._keys.stop()], consumeErrors=True
+            [self.publisher.stop(), self._parts.stores.stop(), self._keys.stop()], consumeErrors=True
         )
 
 

@@ -41,7 +41,7 @@ from ..settings import Settings
 from ..settings.derived import redis_url, state_path
 from .batches import batches
 from .destinations import fingerprint
-from .surroundings import Surroundings
+from .process_parts import ProcessParts
 
 
 @frozen(eq=False)
@@ -67,7 +67,7 @@ class KeptStages:
 
 def kept_stages(
     settings: Settings,
-    around: Surroundings,
+    parts: ProcessParts,
     table: RoutingTable | None,
     route: Route | None,
     buffered: BufferedBytes,
@@ -79,45 +79,45 @@ def kept_stages(
         table=table,
         route=route,
         buffered=buffered,
-        repeats=cache.repeats(settings, around, answered),
+        repeats=cache.repeats(settings, parts, answered),
         override=params.override(settings),
         strip_think=think.strip_think(settings, buffered),
         memory=memory,
-        cache=cache.cache(settings, around, answered, table, fingerprint(settings), memory),
-        retry=routing.retry(settings, around),
+        cache=cache.cache(settings, parts, answered, table, fingerprint(settings), memory),
+        retry=routing.retry(settings, parts),
         tag_values=TagValues(),
     )
 
 
 def ordered_stages(
     settings: Settings,
-    around: Surroundings,
+    parts: ProcessParts,
     needs_usage: bool,
     spending: Spending,
     kept: KeptStages,
     keyring: Keyring | None,
 ) -> tuple[list[Stage], TurnRules]:
     """Return the stages, outermost first, with the reason for each position, and the rules for turns of WebSockets."""
-    rate_limit = limits.rate_limit(settings, around)
+    rate_limit = limits.rate_limit(settings, parts)
     strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
     body_rules = bodies.body_rules(settings, spending.payers)
-    of_batches = batches(settings, around.stores, spending, buffered)
+    of_batches = batches(settings, parts.stores, spending, buffered)
     counts = needs_usage or spending.needs_usage
-    authenticate = callers.authenticate(settings, keyring, around.knows_all_keys)
+    authenticate = callers.authenticate(settings, keyring, parts.knows_all_keys)
     tag_requests, name_end_user = tags.tag_requests(settings, kept.tag_values), tags.name_end_user(settings)
     allow_endpoints = authorize.allow_endpoints(settings)
-    read_body = bodies.read_body(settings, around, body_rules, spending.payers, buffered)
+    read_body = bodies.read_body(settings, parts, body_rules, spending.payers, buffered)
     allow_models = AllowModels(keyring) if keyring is not None and keyring.restricts_models else None
     refuse_unmeasured = authorize.refuse_unmeasured(settings)
     own_objects = authorize.own_objects(
-        settings, lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings))
+        settings, lambda: parts.stores.object_owners(state_path(settings, False), redis_url(settings))
     )
     refuse_elsewhere = routing.refuse_elsewhere(settings, kept.table, kept.route)
     learn_state = refuse_elsewhere.learn if refuse_elsewhere is not None else None
     note_errors = NoteErrors()
     read_usage = ReadUsage(
         counts or limits.counts_model_tokens(settings),
-        around.clock,
+        parts.clock,
         strip_think.reads if strip_think is not None else None,
         spending.pricing.lacks_price if spending.pricing is not None else None,
     )
@@ -165,7 +165,7 @@ def ordered_stages(
         # Outside all stages that share answers, because it cuts only one client's reading.
         spending.cut_budget,
         # Inside the stages that change an answer for its client, like the cache: each joined request has its own.
-        rejoin.rejoin(settings, around, kept.memory),
+        rejoin.rejoin(settings, parts, kept.memory),
         # Outside retries: a hit never retries.
         kept.cache,
         # After the cache, whose hits cost nothing; before money is reserved.

@@ -22,7 +22,7 @@ class PolicyStores(Protocol):
 
 
 class Parts(Protocol):
-    """What a policy's `build` may use; `surroundings.Surroundings` implements it."""
+    """What a policy's `build` may use; `process_parts.ProcessParts` implements it."""
 
     @property
     def reactor(self) -> Any: ...

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.python.failure import Failure
 
-from ..daemon.reloads import tell_refused, tell_reloaded
+from ..daemon.reloads import report_refused, report_reloaded
 from ..daemon.service import ProxyService, kept
 from ..logs import logger
 from ..settings import Settings, SettingsError, warnings
@@ -77,7 +77,7 @@ class Reloading:
                 await reading
             checked = self._check(settings)
         except SettingsError as error:
-            tell_refused(str(error))
+            report_refused(str(error))
             self._ended(False)
             return
         asked = [
@@ -91,13 +91,13 @@ class Reloading:
             for each in workers:
                 each.link.send(DISCARD)
             why = str(refusals[0]) or "a worker did not answer"
-            tell_refused(why)
+            report_refused(why)
             self._ended(False)
             return
         await self._commit(settings, workers)
         old_warnings = warnings(current)
         checked.warn(line for line in checked.warnings if line not in old_warnings)
-        tell_reloaded(checked.serving.exchanger.mode)
+        report_reloaded(checked.serving.exchanger.mode)
         self._ended(True)
 
 

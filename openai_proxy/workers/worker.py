@@ -18,8 +18,8 @@ from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred, execute
 from twisted.logger import globalLogBeginner
 
-from ..daemon.part import Part
 from ..daemon.service import PreparedService, ProxyService
+from ..daemon.worker_parts import WorkerParts
 from ..logs import logger
 from ..net.listening import StartError
 from ..net.shared_ports import adopt
@@ -150,7 +150,7 @@ class Worker:
             self._ports.append(port)
             return port
 
-        part = Part(
+        parts = WorkerParts(
             listen=listen,
             started_at=start.started_at,
             buckets=SupervisedStore(self.link),
@@ -165,7 +165,7 @@ class Worker:
             live=self._live.make,
         )
         try:
-            service = ProxyService(self._reactor, self._own(start.settings), _no_reload, part)
+            service = ProxyService(self._reactor, self._own(start.settings), _no_reload, parts)
             service.privilegedStartService()
             service.startService()
         except (SettingsError, StartError) as error:

@@ -10,8 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from openai_proxy.daemon.exchanger import build_exchanger
+from openai_proxy.daemon.process_parts import ProcessParts
 from openai_proxy.daemon.stores import Stores
-from openai_proxy.daemon.surroundings import Surroundings
 from openai_proxy.exchange.access_errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
@@ -22,13 +22,13 @@ from openai_proxy.policies.limits.build import rate_limit
 from openai_proxy.settings import SettingsError, load_settings
 
 
-def surroundings():
+def process_parts():
     reactor = MemoryReactorClock()
-    return Surroundings(reactor, reactor.seconds, Stores(reactor, reactor.seconds))
+    return ProcessParts(reactor, reactor.seconds, Stores(reactor, reactor.seconds))
 
 
-def build(tmp_path, around=None, **environ):
-    return build_exchanger(load_settings({}, environ, tmp_path), around or surroundings(), False)
+def build(tmp_path, parts=None, **environ):
+    return build_exchanger(load_settings({}, environ, tmp_path), parts or process_parts(), False)
 
 
 def outcome_of(forward, *headers):
@@ -96,18 +96,18 @@ def test_parameters_that_can_not_work_stop_the_start(tmp_path, params):
 
 def test_memory_of_a_cache_goes_with_the_last_configuration_that_uses_it(tmp_path):
     """Reloads that change its size do not add up; one that keeps it keeps what is cached."""
-    around = surroundings()
+    parts = process_parts()
 
     def cache(size):
-        return build(tmp_path, around, CACHE__URL="memory:", CACHE__MAX_BYTES=size)
+        return build(tmp_path, parts, CACHE__URL="memory:", CACHE__MAX_BYTES=size)
 
     gc.disable()  # at work, what was built at the start is never collected
     try:
         first = cache("1000")
-        memory = weakref.ref(around.stores.cache_store("memory:", 1000))
+        memory = weakref.ref(parts.stores.cache_store("memory:", 1000))
         second = cache("1000")
         del first
-        assert memory() is around.stores.cache_store("memory:", 1000)
+        assert memory() is parts.stores.cache_store("memory:", 1000)
         third = cache("2000")
         del second
         assert memory() is None
@@ -157,7 +157,7 @@ def test_limits_of_a_key_stand_over_those_of_everybody(tmp_path):
         "]\n"
     )
     stage = rate_limit(
-        load_settings({"config": "c.toml"}, {"OPENAI_API_KEY": "sk-up"}, tmp_path), surroundings()
+        load_settings({"config": "c.toml"}, {"OPENAI_API_KEY": "sk-up"}, tmp_path), process_parts()
     )
 
     async def upstream(request):

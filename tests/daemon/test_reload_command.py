@@ -9,17 +9,17 @@ import pytest
 
 from openai_proxy.command import main
 from openai_proxy.daemon.reload_command import reload
-from openai_proxy.daemon.reloads import tell_refused, tell_reloaded
+from openai_proxy.daemon.reloads import report_refused, report_reloaded
 
 COMMAND = Path(sys.executable).with_name("openai-proxy")
 
 DAEMON = """
 import signal, sys
-from openai_proxy.daemon.reloads import tell_refused, tell_reloaded
+from openai_proxy.daemon.reloads import report_refused, report_reloaded
 outcomes = iter(sys.argv[1:])
 def reload(*_):
     outcome = next(outcomes)
-    tell_reloaded("inject") if outcome == "reloaded" else tell_refused(outcome)
+    report_reloaded("inject") if outcome == "reloaded" else report_refused(outcome)
 signal.signal(signal.SIGHUP, reload)
 print("ready", flush=True)
 while True:
@@ -106,7 +106,7 @@ def test_outside_systemd_no_file_is_left(tmp_path, monkeypatch):
     """The log has the outcome; a directory that is gone is no harm."""
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.chdir(tmp_path)
-    tell_reloaded("inject")
+    report_reloaded("inject")
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "gone"))
-    tell_refused("why")
+    report_refused("why")
     assert list(tmp_path.iterdir()) == []

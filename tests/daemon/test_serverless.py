@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from daemon.test_exchanger import build, surroundings
+from daemon.test_exchanger import build, process_parts
 from fakes import delivered, exchange, through
 
 from openai_proxy.daemon.upstream_report import upstream_report
@@ -124,15 +124,15 @@ def test_it_is_always_reachable(tmp_path):
     answers = []
     exchanger.reachability.ask().addCallback(answers.append)
     assert (answers, exchanger.reachability.url) == ([True], "mock:latency_s=1")
-    assert upstream_report(exchanger, surroundings().circuits).up == {"default": True}
+    assert upstream_report(exchanger, process_parts().circuits).up == {"default": True}
 
 
 def test_what_was_uploaded_outlives_a_reload(tmp_path):
     """The memory is that of the process."""
-    around = surroundings()
-    first, second = (build(tmp_path, around, OPENAI_API_BASE=url) for url in ("mock:", "mock:latency_s=0"))
+    parts = process_parts()
+    first, second = (build(tmp_path, parts, OPENAI_API_BASE=url) for url in ("mock:", "mock:latency_s=0"))
     assert first is not second
-    around.mock_memory.keep_response("resp_1", b"{}", b"{}")
+    parts.mock_memory.keep_response("resp_1", b"{}", b"{}")
     request = ProxyRequest(b"GET", b"/responses/resp_1", [], None, exchange(), endpoint="responses/{id}")
     ends = []
     through(second.forward, request).addBoth(ends.append)

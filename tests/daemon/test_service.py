@@ -100,7 +100,7 @@ def test_a_reload_is_checked_with_what_cannot_change(tmp_path, monkeypatch, warn
     configuration = Configuration(tmp_path, **before)
     service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
     refused = []
-    monkeypatch.setattr("openai_proxy.daemon.service.tell_refused", refused.append)
+    monkeypatch.setattr("openai_proxy.daemon.service.report_refused", refused.append)
     old, configuration.environ = service.serving.exchanger, after
     service.reload()
     assert service.serving.exchanger is old
@@ -145,7 +145,7 @@ def test_a_reload_refuses_a_file_that_became_empty(tmp_path, monkeypatch):
 
     service = ProxyService(MemoryReactorClock(), load(), load)
     refused = []
-    monkeypatch.setattr("openai_proxy.daemon.service.tell_refused", refused.append)
+    monkeypatch.setattr("openai_proxy.daemon.service.report_refused", refused.append)
     for text in ("", " \n"):
         file.write_text(text)
         service.reload()

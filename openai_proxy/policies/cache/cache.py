@@ -54,7 +54,7 @@ def _nothing() -> None:
     """Do nothing: no other process knows of the call."""
 
 
-def _unheard(had_all: bool) -> None:
+def _ignore_end(had_all: bool) -> None:
     """Ignore whether another process has read the whole body."""
 
 
@@ -297,7 +297,7 @@ class Cache:
 
     async def read(self, name: bytes) -> ProxyResponse | None:
         """Return the answer of a running call, for another process; None if there is none."""
-        return await self._flights.read(name, _unheard)
+        return await self._flights.read(name, _ignore_end)
 
 
 def _is_welcome(entry: CacheEntry, now: float, wishes: CacheControl) -> bool:

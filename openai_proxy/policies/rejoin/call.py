@@ -37,7 +37,7 @@ class Call:
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
         self._timers = timers
-        self._tell_held = held
+        self._report_held = held
         self._tell_alone = alone
         self._timer: Any = None
         self._stop: Callable[[], None] | None = None
@@ -103,7 +103,7 @@ class Call:
         if self.is_alone and (self._timer is not None or self._joined):
             self.size_bytes = sum(map(len, chunks))
             held = self._held = Deferred()
-            self._tell_held(self)
+            self._report_held(self)
             await held
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""The parts of `Serving` that are used to build an exchanger from settings."""
+"""The parts of a process from which, with settings, an exchanger is built."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Clock = Callable[[], float]
 
 
 @frozen(eq=False)
-class Surroundings:
-    """They exist once in a process; a reload uses the same ones."""
+class ProcessParts:
+    """The parts that exist once in a process, and are used again at a reload."""
 
     reactor: Any
     clock: Clock

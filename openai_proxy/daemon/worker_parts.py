@@ -1,4 +1,4 @@
-"""The parts that a worker gives to the `Serving` of its process in place of those of a single process."""
+"""The parts that a worker uses in place of those of a single process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .live import MakeView
 
 
 @frozen(eq=False)
-class Part:
+class WorkerParts:
     """The parts that differ in a process that is one of several workers.
 
     The supervisor also handles the worker's signals, the first lines of the
