@@ -6,7 +6,13 @@ import json
 import pytest
 
 from openai_proxy.policies.override.params import ModelParams, from_table, from_text
-from openai_proxy.policies.usage.estimate import TokenEstimate, estimated_input_tokens, prompt_tokens
+from openai_proxy.policies.usage.estimate import (
+    TokenEstimate,
+    estimated_input_tokens,
+    prompt_tokens,
+    reserved_model_tokens,
+    token_estimate,
+)
 
 BODY = b"x" * 400
 """100 tokens by its size."""
@@ -19,7 +25,7 @@ RULES = (
 def estimate(rules=RULES, body=BODY, method=b"POST", **document):
     model = document.get("model")
     model = model if isinstance(model, str) else None
-    return TokenEstimate(rules)(method, body, document, model, endpoint="chat/completions")
+    return token_estimate(rules)(method, body, document, model, endpoint="chat/completions")
 
 
 @pytest.mark.parametrize(
@@ -42,6 +48,12 @@ def estimate(rules=RULES, body=BODY, method=b"POST", **document):
 def test_what_the_configuration_sets_is_what_is_reserved(document, expected):
     """A client that asks for more than it will get waits for no more than it will get."""
     assert expected == estimate(**document)
+
+
+def test_parameters_that_change_no_output_are_not_looked_at():
+    """Most configurations set none that does: their requests cost no look at their parameters."""
+    rules = from_text("model=cold,temperature=0")
+    assert token_estimate(rules) is token_estimate([]) is reserved_model_tokens
 
 
 def test_requests_without_a_document_are_estimated_as_ever():

@@ -358,10 +358,11 @@ def test_an_upstream_that_refuses_is_asked_without():
 def test_a_refusal_is_read_in_any_coding(coding, pack):
     """An upstream may compress its errors; ours still never reaches the client."""
     head = [JSON, (b"Content-Encoding", coding)]
-    upstream = Upstream((400, head, pack(REFUSAL)), (200, [SSE], CHUNK))
+    upstream = Upstream((400, head, pack(REFUSAL)), (200, [SSE], STREAM))
     request = make_request()
-    assert ask(request, upstream) == CHUNK
+    assert ask(request, upstream) == STREAM
     assert upstream.seen[1] is request
+    assert request.exchange.usage == Usage(5, 7)
 
 
 def test_a_refusal_of_the_clients_own_is_not_remembered():
