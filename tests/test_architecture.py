@@ -154,13 +154,13 @@ def test_only_a_policys_build_sees_the_settings():
 
 def test_reactor_is_imported_only_in_make_service():
     """Whoever needs the reactor is given it."""
-    places = []
+    imports = []
     for path, parts, _ in modules():
         tree = tree_of(path)
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)] + [tree]:
             body = ast.walk(function) if isinstance(function, ast.FunctionDef) else ast.iter_child_nodes(tree)
-            places += [(parts, getattr(function, "name", None)) for node in body if is_reactor_import(node)]
-    assert places == [(("tap",), "makeService")]
+            imports += [(parts, getattr(function, "name", None)) for node in body if is_reactor_import(node)]
+    assert imports == [(("tap",), "makeService")]
 
 
 def is_reactor_import(node):

@@ -49,11 +49,11 @@ def test_each_way_to_add_something_shows_a_commit():
 def test_the_files_that_are_named_exist():
     """A stranger's question ends at a file that can be opened."""
     paths = re.findall(r"`([\w.]+/[\w./-]*)`", CONTRIBUTING)
-    places = (ROOT, ROOT / "openai_proxy")
+    folders = (ROOT, ROOT / "openai_proxy")
     gone = {"web/", "stages/", "core/"}
     assert len(paths) > 30
     assert [
-        each for each in paths if each not in gone and not any((at / each).exists() for at in places)
+        each for each in paths if each not in gone and not any((at / each).exists() for at in folders)
     ] == []
 
 

@@ -74,7 +74,7 @@ def test_the_table_has_every_stage_in_the_order_of_the_list():
 
 def test_the_table_tells_who_registers_an_end():
     """Who looks for what runs at the end of an exchange finds all of it."""
-    documented = {where.strip("`") for _, where, *_, end in STAGES if end.startswith("yes")}
+    documented = {path.strip("`") for _, path, *_, end in STAGES if end.startswith("yes")}
     there = {
         path.relative_to(PACKAGE).as_posix()
         for room in ("policies", "cost")
@@ -86,12 +86,12 @@ def test_the_table_tells_who_registers_an_end():
 
 def test_the_table_tells_who_discards():
     """A stage that discards a response says so here."""
-    documented = {where.strip("`") for _, where, *_, discards, _ in STAGES if discards.startswith("yes")}
+    documented = {path.strip("`") for _, path, *_, discards, _ in STAGES if discards.startswith("yes")}
     there = {
-        where.strip("`")
-        for _, where, *_ in STAGES
-        if where.strip("`").endswith(".py")
+        path.strip("`")
+        for _, path, *_ in STAGES
+        if path.strip("`").endswith(".py")
         and "discard("
-        in (PACKAGE / where.strip("`")).read_text(encoding="utf-8").replace("_without_quota.discard(", "")
+        in (PACKAGE / path.strip("`")).read_text(encoding="utf-8").replace("_without_quota.discard(", "")
     }
     assert documented == there

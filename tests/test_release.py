@@ -58,8 +58,8 @@ def test_what_is_published_was_tested_and_checked():
         "check-wheel-contents",
         "scripts/sbom",
     ]
-    places = [text.index(each) for each in (*order, "sha256sum")]
-    assert places == sorted(places)
+    positions = [text.index(each) for each in (*order, "sha256sum")]
+    assert positions == sorted(positions)
     uploaded = {step["with"]["name"] for step in steps("build") if "upload-artifact" in step.get("uses", "")}
     downloaded = {
         step["with"]["name"]

@@ -295,18 +295,18 @@ def _repeat(op, least, most, tree, flags):
     return lambda run, at, then: again(run, at, then, 0)
 
 
-def _position(where, flags):
+def _position(anchor, flags):
     multiline = bool(flags & re.MULTILINE)
 
     def check(run, at):
         run.steps.count += 1
-        if where in (c.AT_BEGINNING, c.AT_BEGINNING_STRING):
-            return at == 0 or (multiline and where is c.AT_BEGINNING and run.codes[at - 1] == 10)
-        if where is c.AT_END_STRING:
+        if anchor in (c.AT_BEGINNING, c.AT_BEGINNING_STRING):
+            return at == 0 or (multiline and anchor is c.AT_BEGINNING and run.codes[at - 1] == 10)
+        if anchor is c.AT_END_STRING:
             return at == run.end
-        if where is c.AT_END:
+        if anchor is c.AT_END:
             return at == run.end or (run.codes[at] == 10 and (multiline or at == run.end - 1))
         edge = _is_word(run, at - 1) != _is_word(run, at)
-        return edge if where is c.AT_BOUNDARY else not edge
+        return edge if anchor is c.AT_BOUNDARY else not edge
 
     return lambda run, at, then: then(at) if check(run, at) else None

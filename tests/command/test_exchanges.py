@@ -46,8 +46,8 @@ def kept(table, now=10.0):
 def test_events_make_a_table_however_they_are_cut(cuts):
     """A network cuts where it likes; what is not understood is passed over."""
     table = LiveTable()
-    places = [0, *sorted(cuts), len(STREAM)]
-    for begin, end in itertools.pairwise(places):
+    edges = [0, *sorted(cuts), len(STREAM)]
+    for begin, end in itertools.pairwise(edges):
         table.feed(STREAM[begin:end], 10.0)
     assert kept(table) == {"b": ("ended", 7), "a": ("streaming", 9), "c": ("ended", 7)}
     assert table.stats == {"requests_per_s": 3.0}

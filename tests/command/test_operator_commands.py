@@ -95,8 +95,8 @@ def test_how_they_fail(capsys, proxy, command, tmp_path):
         proxy.answers = [(status, document)]
         failed, out, errors = run(capsys, *command)
         assert (failed, out, errors.count("\n")) == (code, "", 1)
-    for place in (["--url", "http://127.0.0.1:1"], ["--socket", str(tmp_path / "none")]):
-        failed, _, errors = run(capsys, *command, *place)
+    for address in (["--url", "http://127.0.0.1:1"], ["--socket", str(tmp_path / "none")]):
+        failed, _, errors = run(capsys, *command, *address)
         assert (failed, errors.count("\n")) == (3, 1)
         assert "does not answer" in errors
     assert run(capsys, *command, "--url", "ftp://x")[0] == 2

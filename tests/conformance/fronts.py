@@ -59,9 +59,9 @@ class Front(ServiceProcess):
         file = self.directory / "conf"
         text = {"nginx": NGINX, "haproxy": HAPROXY}[program]
         file.write_text(text.format(directory=self.directory, port=self.port, daemon=daemon))
-        place = (
+        options = (
             ["-p", str(self.directory), "-c", str(file)] if program == "nginx" else ["-db", "-f", str(file)]
         )
         with (self.directory / "output").open("wb") as output:
-            self._run([program, *place], stdout=output, stderr=subprocess.STDOUT)
+            self._run([program, *options], stdout=output, stderr=subprocess.STDOUT)
         assert eventually(lambda: accepts(self.port), 20), (self.directory / "output").read_text()

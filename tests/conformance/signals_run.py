@@ -240,18 +240,18 @@ def main() -> int:
     wrong = 0
     for round_ in (reloads, crashes, ends):
         with booked(seed) as each:
-            wrong += _told([*round_(each, seed), *each.faults()])
+            wrong += _report([*round_(each, seed), *each.faults()])
     redis = RedisServer()
     redis.start()
     try:
         with booked(seed, redis.url) as each:
-            wrong += _told([*lost_redis(each, redis, seed), *each.faults()])
+            wrong += _report([*lost_redis(each, redis, seed), *each.faults()])
     finally:
         redis.kill()
     return 1 if wrong else 0
 
 
-def _told(found: list[str]) -> int:
+def _report(found: list[str]) -> int:
     print(f"  wrong: {len(found)}")
     for each in found[:12]:
         print("   ", each[:1500])

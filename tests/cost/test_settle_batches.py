@@ -48,11 +48,11 @@ class Batches:
             self.ledger, self.budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd
         )
 
-    def start(self, forward, method="GET", endpoint="batches/{id}", key="alice", known=None):
+    def start(self, forward, method="GET", endpoint="batches/{id}", key="alice", contents=None):
         """Return the exchange of a request, and a Deferred of its response."""
         exchange = fakes.exchange(timestamp=NOON, method=method, credential_id=key)
         request = ProxyRequest(
-            method.encode(), b"/x", [], None, exchange, endpoint=endpoint, batch_input=known
+            method.encode(), b"/x", [], None, exchange, endpoint=endpoint, batch_input=contents
         )
         return exchange, through(compose([self.settle, self.keep], forward), request)
 
@@ -66,7 +66,7 @@ class Batches:
         return exchange
 
     def begin(self, say=BEGUN, **how):
-        return self.ask(say, method="POST", endpoint="batches", known=KNOWN, **how)
+        return self.ask(say, method="POST", endpoint="batches", contents=KNOWN, **how)
 
     @property
     def balance(self):
@@ -219,7 +219,7 @@ def test_a_batch_without_a_name_is_not_waited_for(how, spent_usd):
 def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
     """The batch may have begun, and nobody knows its name."""
     batches = Batches()
-    exchange, asked = batches.start(HeldForward(), method="POST", endpoint="batches", known=KNOWN)
+    exchange, asked = batches.start(HeldForward(), method="POST", endpoint="batches", contents=KNOWN)
     asked.addErrback(lambda failure: failure.trap(CancelledError))
     asked.cancel()
     exchange.end(Outcome.CLIENT_GONE, 1.0)

@@ -101,14 +101,14 @@ def test_the_table_of_metrics_has_every_metric_and_no_other():
 def test_the_metrics_that_pages_name_exist():
     """A query copied from a page finds something."""
     table = set(re.findall(r"^\| `(openai_proxy_\w+)`", page("metrics"), re.MULTILINE))
-    known = table | {"openai_proxy_workers", "openai_proxy_worker_restarts_total", "openai_proxy_plugin"}
+    metrics = table | {"openai_proxy_workers", "openai_proxy_worker_restarts_total", "openai_proxy_plugin"}
     named = {
         re.sub("_(bucket|sum|count)$", "", name)
         for text in PAGES.values()
         for name in re.findall(r"\b(openai_proxy_[a-z_]+)(?=[`{\[ ()])", text)
     }
     assert len(named) > 20
-    assert named - known == set()
+    assert named - metrics == set()
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def composed(draw):
     head = [line, *host, *fields]
     noisy = draw(st.integers(-4, len(head) - 1))
     if noisy >= 0:
-        place = draw(st.integers(0, len(head[noisy])))
-        head[noisy] = head[noisy][:place] + draw(NOISE) + head[noisy][place:]
+        at = draw(st.integers(0, len(head[noisy])))
+        head[noisy] = head[noisy][:at] + draw(NOISE) + head[noisy][at:]
     return end.join(head) + end * 2 + draw(st.sampled_from(BODIES)) + draw(st.sampled_from([b"", HONEST]))
 
 
@@ -74,15 +74,15 @@ def mutated(draw):
     )
     data = bytearray(HEAD + body + HONEST)
     for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.integers(0, len(data) - 1))
+        at = draw(st.integers(0, len(data) - 1))
         width = draw(st.integers(0, 2))
-        data[place : place + width] = draw(st.one_of(NOISE, st.binary(max_size=3)))
+        data[at : at + width] = draw(st.one_of(NOISE, st.binary(max_size=3)))
     return bytes(data)
 
 
 def split(data, cuts):
-    places = sorted({cut % (len(data) + 1) for cut in cuts})
-    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True) if a != b]
+    cuts_at = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[a:b] for a, b in zip([0, *cuts_at], [*cuts_at, len(data)], strict=True) if a != b]
 
 
 def read_by_h11(data):

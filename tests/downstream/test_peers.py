@@ -16,9 +16,9 @@ def connected(address):
 
 def test_connections_from_one_address_share_a_peer():
     """Whatever their ports: a backend opens a thousand."""
-    known, nobody = BoundedMemo(8), TrustedProxies()
+    memo, nobody = BoundedMemo(8), TrustedProxies()
     first, second, other = (
-        peer_of(connected(IPv4Address("TCP", host, port)), nobody, known)
+        peer_of(connected(IPv4Address("TCP", host, port)), nobody, memo)
         for host, port in (("10.0.0.1", 1), ("10.0.0.1", 2), ("10.0.0.2", 1))
     )
     assert first is second
@@ -27,9 +27,9 @@ def test_connections_from_one_address_share_a_peer():
 
 def test_after_a_reload_the_new_proxies_are_trusted():
     """One that was no proxy before the reload is one after it, and the other way round."""
-    known = BoundedMemo(8)
+    memo = BoundedMemo(8)
     found = [
-        peer_of(connected(IPv4Address("TCP", "10.0.0.1", 1)), TrustedProxies.of(networks), known).is_proxy
+        peer_of(connected(IPv4Address("TCP", "10.0.0.1", 1)), TrustedProxies.of(networks), memo).is_proxy
         for networks in ([], ["10.0.0.1"], [])
     ]
     assert found == [False, True, False]
@@ -37,6 +37,6 @@ def test_after_a_reload_the_new_proxies_are_trusted():
 
 def test_a_unix_socket_has_no_address():
     """Nor has it anything to share."""
-    known = BoundedMemo(8)
-    assert peer_of(connected(UNIXAddress(None)), TrustedProxies(), known).address is None
-    assert not known
+    memo = BoundedMemo(8)
+    assert peer_of(connected(UNIXAddress(None)), TrustedProxies(), memo).address is None
+    assert not memo

@@ -115,7 +115,7 @@ def edge_over(stages, coding=b""):
     return Downstream(compose([read, *stages], innermost)), client
 
 
-PLACES = {
+ARRANGEMENTS = {
     "alone": lambda fails: [fails],
     "outside the cache": lambda fails: [fails, cache()],
     "inside the cache": lambda fails: [cache(), fails],
@@ -124,25 +124,25 @@ LOOKS = {"untouched": (None, b""), "peeked at": (peeked, b""), "decoded": (unpac
 ERRORS = {"a defect": (ZeroDivisionError, b"500"), "a refusal": (BudgetSpent, b"429")}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_response_is_discarded_where_a_stage_fails_behind_it(place, look, error):
+def test_a_response_is_discarded_where_a_stage_fails_behind_it(arrangement, look, error):
     """The upstream's connection is free when the client has its error, not some time later."""
     looking, coding = LOOKS[look]
     raised, status = ERRORS[error]
-    edge, client = edge_over(PLACES[place](Fails(raised(), looking)), coding)
+    edge, client = edge_over(ARRANGEMENTS[arrangement](Fails(raised(), looking)), coding)
     answer = edge.connect().send(ASK)
     assert answer.split(b" ")[1] == status
     assert [each.aborts for each in client.connections] == [1]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_response_is_discarded_where_the_client_leaves_while_a_stage_waits(place, look):
+def test_a_response_is_discarded_where_the_client_leaves_while_a_stage_waits(arrangement, look):
     """Whatever the stage waits for with the response in its hands."""
     looking, coding = LOOKS[look]
-    edge, client = edge_over(PLACES[place](Fails(None, looking)), coding)
+    edge, client = edge_over(ARRANGEMENTS[arrangement](Fails(None, looking)), coding)
     connection = edge.connect()
     assert connection.send(ASK) == b""
     assert [each.aborts for each in client.connections] == [0]
@@ -151,10 +151,10 @@ def test_a_response_is_discarded_where_the_client_leaves_while_a_stage_waits(pla
     assert edge.outcomes == ["client_gone"]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_response_that_is_delivered_is_left_alone(place):
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_response_that_is_delivered_is_left_alone(arrangement):
     """It ends by itself, and its connection is used again."""
-    edge, client = edge_over(PLACES[place](Fails(times=0)))
+    edge, client = edge_over(ARRANGEMENTS[arrangement](Fails(times=0)))
     connection = edge.connect()
     assert b"data: 1" in connection.send(ASK)
     client.connections[0].body.end(BODY_DONE)

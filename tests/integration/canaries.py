@@ -215,7 +215,7 @@ def strangers_requests(canaries: Canaries, credential: bytes) -> Iterator[tuple[
     query = "&".join(f"{name}={canaries.opaque()}" for name in names)
     yield "a query", chat(credential, "?" + query)
     yield "a query to a page", get("/metrics?" + query, credential)
-    for place in (
+    for target in (
         "/v1/files/{}",
         "/v1/files/{}/content",
         "/v1/{}/x",
@@ -223,7 +223,7 @@ def strangers_requests(canaries: Canaries, credential: bytes) -> Iterator[tuple[
         "/v1/models/ft:{}:org",
         "/health/{}",
     ):
-        yield "a path", get(place.format(canaries.plain_key()), credential)
+        yield "a path", get(target.format(canaries.plain_key()), credential)
     yield "an encoded path", get("/v1/files/%73k-" + canaries.opaque() + "abcdefgh", credential)
     yield (
         "parameters of a path",

@@ -44,7 +44,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
         """Ask one, which does not know; then the other, which may not ask the upstream."""
         asked = []
 
-        def known():
+        def is_shared():
             # The answer may be faster than its way into Redis. On a machine so busy that Redis
             # misses its 50 ms nothing is written: then it is asked for, and missed, once more.
             asked.append(ask(one.port, request(*arguments)))
@@ -53,7 +53,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
             answer = ask(other.port, request(*arguments, None, "Cache-Control: only-if-cached"))
             return verdict(answer) == HIT and answer.body == missed[-1].body
 
-        assert eventually(known)
+        assert eventually(is_shared)
         assert verdict(asked[0]) == MISS
 
     shared(embed, "x" * 5000)

@@ -230,10 +230,10 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
         "the collector": collector.received,
     }
     assert canaries.count >= 200
-    for place, text in everywhere.items():
-        assert found(CANARY, text) == [], place
-        assert [each for each in HIDDEN if each in text] == [], place
-        assert place == "the log with bodies" or found(WORD, text) == [], place
+    for source, text in everywhere.items():
+        assert found(CANARY, text) == [], source
+        assert [each for each in HIDDEN if each in text] == [], source
+        assert source == "the log with bodies" or found(WORD, text) == [], source
     assert found(WORD, everywhere["the log with bodies"]) != []
     assert b'"alice"' in everywhere["the JSON lines"] or "tenants" not in mode
 

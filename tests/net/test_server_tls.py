@@ -53,13 +53,13 @@ def authority():
     return trustme.CA()
 
 
-@pytest.mark.parametrize("where", ["in the certificate's file", "in a file of its own"])
-def test_the_chain_is_sent(tmp_path, authority, where):
+@pytest.mark.parametrize("source", ["in the certificate's file", "in a file of its own"])
+def test_the_chain_is_sent(tmp_path, authority, source):
     """As certbot's fullchain.pem has it, or by `extraCertChain`; HTTP/1.1 is what is spoken."""
     issued = authority.create_child_ca().issue_cert("localhost")
     leaf, *chain = issued.cert_chain_pems
     key = write(tmp_path / "k.pem", issued.private_key_pem)
-    if where == "in the certificate's file":
+    if source == "in the certificate's file":
         context = pair_context(write(tmp_path / "c.pem", leaf, *chain), key)
     else:
         context = pair_context(

@@ -107,17 +107,17 @@ def test_a_port_of_tls(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["haproxy:ssl", "haproxy:tls"])
 @pytest.mark.parametrize("size", [1, 7, 1 << 16])
-@pytest.mark.parametrize("where", ["before", "inside"])
-def test_the_header_comes_before_tls_or_inside_it(tmp_path, kind, size, where):
+@pytest.mark.parametrize("position", ["before", "inside"])
+def test_the_header_comes_before_tls_or_inside_it(tmp_path, kind, size, position):
     """Balancers that pass TLS on send it before; one that speaks TLS to us may send it inside."""
     port = TLSPort(tmp_path, kind)
     transport = port.receiver.transport
     assert transport.getPeer() is UNKNOWN
-    if where == "before":
+    if position == "before":
         for at in range(0, len(HEADER), size):
             port.connection.dataReceived(HEADER[at : at + size])
     port.shake_hands()
-    port.client.write((HEADER if where == "inside" else b"") + b"GET /")
+    port.client.write((HEADER if position == "inside" else b"") + b"GET /")
     port.send(size)
     assert port.receiver.received == b"GET /"
     assert ISSLTransport.providedBy(transport)

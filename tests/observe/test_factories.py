@@ -88,9 +88,9 @@ def test_a_broken_plugin_is_one_line():
     def fail(options):
         raise KeyError("sk-secret")
 
-    known = {"theirs": factories.Factory("theirs", "theirs", fail)}
+    available = {"theirs": factories.Factory("theirs", "theirs", fail)}
     with pytest.raises(ValueError, match=r"^observer theirs: its plugin failed with KeyError$"):
-        build_observers(["theirs"], ObserverContext(Clock()), known)
+        build_observers(["theirs"], ObserverContext(Clock()), available)
 
 
 def test_factories_provide_the_interface():
@@ -110,18 +110,18 @@ def test_log_observer_writes_through_twisted_logger():
 
 def test_prometheus_is_always_on():
     """The metrics page works whatever else is turned off."""
-    known = {**KNOWN, "prometheus": factories.prometheus}
+    available = {**KNOWN, "prometheus": factories.prometheus}
     for specs in ([], ["none"], ["prometheus"]):
-        made = build_observers(specs, ObserverContext(Clock()), known)
+        made = build_observers(specs, ObserverContext(Clock()), available)
         assert type(made[0]).__name__ == "PrometheusObserver"
 
 
 def test_metrics_go_on_after_a_reload():
     """Building the observers anew does not set the counters back."""
-    known = {**KNOWN, "prometheus": factories.prometheus}
+    available = {**KNOWN, "prometheus": factories.prometheus}
     context = ObserverContext(Clock())
-    before = build_observers(["log"], context, known)
-    after = build_observers(["console"], context, known, running=before)
+    before = build_observers(["log"], context, available)
+    after = build_observers(["console"], context, available, running=before)
     assert after[-1] is before[-1]
     assert type(after[0]) is LineObserver
 

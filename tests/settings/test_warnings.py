@@ -38,10 +38,10 @@ def warned(tmp_path, *args, **kwargs):
         ("TARGET_BASEURL", "TARGET_BASE_URL"),
     ],
 )
-@pytest.mark.parametrize("where", ["environment", ".env"])
-def test_near_misses_name_what_was_meant(tmp_path, name, near, where):
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_near_misses_name_what_was_meant(tmp_path, name, near, source):
     """One underscore too few closed no door and set no limit."""
-    given = {"dotenv": f"{name}=secret-1\n"} if where == ".env" else {"environ": {name: "secret-1"}}
+    given = {"dotenv": f"{name}=secret-1\n"} if source == ".env" else {"environ": {name: "secret-1"}}
     (line,) = warned(tmp_path, **given)
     assert name in line
     assert line.endswith(f"is {near}")

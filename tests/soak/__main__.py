@@ -33,7 +33,7 @@ from world.services import RedisServer
 from world.waiting import eventually
 from world.workers import workers
 
-from .clients import Account, Clients, Place, crowd
+from .clients import Account, Address, Clients, crowd
 from .held import OPENED_LATER, Course, calm, held, probing
 
 CROWD = (10_000, 5_000)
@@ -154,12 +154,12 @@ class Soak:
         )
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        self.place = Place(self.daemon.port, int(self.daemon.listening[1].rpartition(":")[2]), context)
+        self.address = Address(self.daemon.port, int(self.daemon.listening[1].rpartition(":")[2]), context)
         self.account = Account()
         self.weather = Weather(self.daemon, redis, azurite, authority)
 
     async def load(self, seconds: float, each: int, kills_workers: bool = False) -> None:
-        clients = Clients(self.place, self.account)
+        clients = Clients(self.address, self.account)
         clients.until = asyncio.get_running_loop().time() + seconds
         async with self.weather.blowing(kills_workers):
             await clients.run(each)
@@ -203,7 +203,7 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
     idle, streams = _crowd_sizes()
     print(f"warming up, with a crowd of {idle} idle connections and {streams} streams", flush=True)
     before = held(soak.daemon)
-    _, whole = await asyncio.gather(soak.load(40.0, each), crowd(soak.place, soak.account, idle, streams))
+    _, whole = await asyncio.gather(soak.load(40.0, each), crowd(soak.address, soak.account, idle, streams))
     print(f"{whole} of {streams} streams of the crowd whole", flush=True)
     warm = await calm(soak.daemon, before.descriptors + OPENED_LATER)
     print(f"after the warm-up: {warm}", flush=True)
@@ -211,7 +211,7 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
     watching = asyncio.create_task(course.watch())
     half_s = minutes * 30.0
     await soak.load(half_s, each)
-    _, again = await asyncio.gather(soak.load(half_s, each), crowd(soak.place, soak.account, idle, streams))
+    _, again = await asyncio.gather(soak.load(half_s, each), crowd(soak.address, soak.account, idle, streams))
     watching.cancel()
     after = await calm(soak.daemon, warm.descriptors)
     print(f"after {minutes:g} minutes: {after}, {soak.weather.events} events around it", flush=True)

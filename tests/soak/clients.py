@@ -34,7 +34,7 @@ class Account:
 
 
 @define
-class Place:
+class Address:
     """The addresses of the daemon."""
 
     port: int
@@ -82,8 +82,8 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 class Clients:
     """All kinds; `run` keeps some of each busy until `until` (seconds of the loop's clock)."""
 
-    def __init__(self, place: Place, account: Account) -> None:
-        self._place = place
+    def __init__(self, address: Address, account: Account) -> None:
+        self._address = address
         self._account = account
         self.until = 0.0
         self.kinds: dict[str, Callable[[str], Awaitable[None]]] = {
@@ -133,7 +133,7 @@ class Clients:
     async def _plain(
         self, kind: str, model: str = "plain", secure: bool = False, raw: bytes | None = None
     ) -> None:
-        streams = await self._place.connect(secure)
+        streams = await self._address.connect(secure)
         with contextlib.closing(streams[1]):
             for _ in range(random.randrange(1, 30)):
                 status, body = await self._ask(
@@ -144,7 +144,7 @@ class Clients:
 
     async def _slow_upload(self, kind: str) -> None:
         """Send a form of some 100 KB in pieces."""
-        streams = await self._place.connect()
+        streams = await self._address.connect()
         reader, writer = streams
         with contextlib.closing(writer):
             parts = b"".join(
@@ -170,7 +170,7 @@ class Clients:
 
     async def _stalled(self, kind: str) -> None:
         """Ask for much, read nothing for a while, then go."""
-        _, writer = await self._place.connect()
+        _, writer = await self._address.connect()
         for _ in range(4):
             writer.write(chat("large"))
         self._account.sent[kind] += 4  # those after the first may never be read
@@ -181,7 +181,9 @@ class Clients:
     async def leaves(
         self, kind: str, model: str = "endless", reads: bool = True, secure: bool | None = None
     ) -> None:
-        reader, writer = await self._place.connect(secure=random.random() < 0.5 if secure is None else secure)
+        reader, writer = await self._address.connect(
+            secure=random.random() < 0.5 if secure is None else secure
+        )
         writer.write(chat(model, stream=True))
         self._account.sent[kind] += 1
         await writer.drain()
@@ -193,7 +195,7 @@ class Clients:
         writer.transport.abort()
 
     async def _web_socket(self, kind: str) -> None:
-        reader, writer = await self._place.connect()
+        reader, writer = await self._address.connect()
         with contextlib.closing(writer):
             writer.write(
                 b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer sk-soak-1\r\n"
@@ -212,7 +214,7 @@ class Clients:
 
     async def _errors(self, kind: str) -> None:
         for model in ("500", "429", "cut-in-stream", "cut-before-head", "end-too-early", "garbage"):
-            streams = await self._place.connect()
+            streams = await self._address.connect()
             with contextlib.closing(streams[1]), contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._ask(
                     kind, streams, chat(model, stream=model in ("cut-in-stream", "end-too-early"))
@@ -226,7 +228,7 @@ class Clients:
             post(b"{"),
             b"GET / HTTP/1.1\r\n",
         ):
-            reader, writer = await self._place.connect()
+            reader, writer = await self._address.connect()
             with contextlib.closing(writer), contextlib.suppress(OSError, TimeoutError):
                 writer.write(raw)
                 self._account.sent[kind] += 1
@@ -237,14 +239,14 @@ class Clients:
 _EMBED = post(b'{"model":"embed","input":"the same every time"}', "embeddings")
 
 
-async def crowd(place: Place, account: Account, idle: int, streams: int) -> int:
+async def crowd(address: Address, account: Account, idle: int, streams: int) -> int:
     """Hold `idle` silent connections and `streams` open streams to the end of these; returns the whole ones."""
     silent: list[Streams] = []
     gate = asyncio.Semaphore(200)
 
     async def stream() -> bool:
         async with gate:
-            reader, writer = await place.connect()
+            reader, writer = await address.connect()
         with contextlib.closing(writer):
             writer.write(chat("held", stream=True))
             account.sent["crowd"] += 1
@@ -254,7 +256,7 @@ async def crowd(place: Place, account: Account, idle: int, streams: int) -> int:
 
     async def sit() -> None:
         async with gate:
-            silent.append(await place.connect())
+            silent.append(await address.connect())
 
     await asyncio.gather(*(sit() for _ in range(idle)))
     whole = await asyncio.gather(*(stream() for _ in range(streams)))

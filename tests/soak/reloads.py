@@ -21,7 +21,7 @@ from pathlib import Path
 from world.daemon import Daemon
 from world.waiting import eventually
 
-from .clients import Account, Clients, Place
+from .clients import Account, Address, Clients
 from .held import OPENED_LATER, Held, calm, held, probing
 
 KINDS = ("plain", "hits", "streams", "leaves", "sockets", "errors")
@@ -65,7 +65,7 @@ async def _reload(daemon: Daemon, numbers: range) -> None:
 
 async def _loaded(daemon: Daemon, numbers: range, descriptors: int, account: Account) -> Held:
     """Reload under load; return what is held once all clients have gone."""
-    clients = Clients(Place(daemon.port, 0, ssl.create_default_context()), account)
+    clients = Clients(Address(daemon.port, 0, ssl.create_default_context()), account)
     clients.kinds = {kind: clients.kinds[kind] for kind in KINDS}
     clients.kinds["leaves"] = lambda kind: clients.leaves(kind, secure=False)
     clients.until = float("inf")

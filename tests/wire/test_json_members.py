@@ -37,11 +37,11 @@ def test_members_are_those_of_the_decoder(document, style):
 @given(
     objects, st.dictionaries(texts.filter(str.isascii), values, min_size=1, max_size=3), styles, st.booleans()
 )
-def test_replaced_members_are_seen_and_the_rest_stays(document, changes, style, known):
+def test_replaced_members_are_seen_and_the_rest_stays(document, changes, style, has_document):
     """A changed body reads as the old one updated with the changes."""
     body = json.dumps(document, **style).encode()
     encoded = {name: json.dumps(value).encode() for name, value in changes.items()}
-    new = replace_members(body, encoded, document if known else None)
+    new = replace_members(body, encoded, document if has_document else None)
     assert json.loads(new) == {**document, **changes}
     assert list(json.loads(new)) == list({**document, **changes})
 

@@ -54,9 +54,9 @@ class Azurite(ServiceProcess):
     def start(self) -> None:
         """Start it and wait until it listens."""
         self._directory.mkdir(exist_ok=True)
-        place = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self._directory)]
+        args = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self._directory)]
         with (self._directory / "output").open("ab") as output:
-            command = [self._path, *place, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+            command = [self._path, *args, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
             self._run([*command, *self._options], stdout=output, stderr=output)
         assert eventually(self._listens), (self._directory / "output").read_text()
 

@@ -135,8 +135,8 @@ class Rounds:
 
     def _start(self, upstream: Upstream) -> Daemon:
         tls = self._setup.tls
-        where = f"{self._port.port}:interface=127.0.0.1"
-        port = f"tcp:{where}" if tls is None else f"ssl:{where}:certKey={tls[0]}:privateKey={tls[1]}"
+        endpoint = f"{self._port.port}:interface=127.0.0.1"
+        port = f"tcp:{endpoint}" if tls is None else f"ssl:{endpoint}:certKey={tls[0]}:privateKey={tls[1]}"
         env = {
             "OPENAI_API_KEY": "sk-upstream",
             "WORKERS": str(self._setup.workers),

@@ -75,6 +75,6 @@ class RedisServer(ServiceProcess):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        place = ["--port", str(self.port), "--bind", "127.0.0.1"]
-        command = [self._path, *place, "--save", "", "--appendonly", "no", *self._options]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self._path, *options, "--save", "", "--appendonly", "no", *self._options]
         self._run(command, stdout=subprocess.DEVNULL)

@@ -53,10 +53,10 @@ def tokens_of(n):
 
 def message_events(texts):
     for number, each in enumerate(texts):
-        where = {"output_index": number, "content_index": 0, "sequence_number": number}
-        yield {"type": "response.output_item.added", **where, "item": {"type": "message", "content": []}}
-        yield {"type": "response.output_text.delta", **where, "delta": each, "logprobs": []}
-        yield {"type": "response.output_item.done", **where, "item": {"type": "message", "id": "m"}}
+        position = {"output_index": number, "content_index": 0, "sequence_number": number}
+        yield {"type": "response.output_item.added", **position, "item": {"type": "message", "content": []}}
+        yield {"type": "response.output_text.delta", **position, "delta": each, "logprobs": []}
+        yield {"type": "response.output_item.done", **position, "item": {"type": "message", "id": "m"}}
 
 
 def streamed(events):

@@ -39,12 +39,12 @@ def keys(settings):
 )
 def test_only_the_origin_of_the_base_url_gets_a_key(tmp_path, toml, environ, expected):
     """The default key, a tenant's own and a client's credentials stay there; `inherit` written out sends the default."""
-    places = (
+    tables = (
         upstream("https://FIRST:443/other"),
         upstream("https://second/v1"),
         upstream("https://third/v1", api_key="inherit"),
     )
-    settings = load(tmp_path, "".join(places) + toml, **environ)
+    settings = load(tmp_path, "".join(tables) + toml, **environ)
     assert (mode(settings), *keys(settings)) == expected
 
 
@@ -56,8 +56,8 @@ def test_another_scheme_port_or_host_is_another_origin(tmp_path, url):
 
 def test_an_upstreams_own_key_is_only_for_it(tmp_path):
     """One with a key of its own keeps it; a tenant's own goes only to the origin it was made for."""
-    places = upstream("https://first/x", api_key="sk-1") + upstream("https://second/v1", api_key="sk-2")
-    settings = load(tmp_path, places + OWN, **DEFAULT)
+    tables = upstream("https://first/x", api_key="sk-1") + upstream("https://second/v1", api_key="sk-2")
+    settings = load(tmp_path, tables + OWN, **DEFAULT)
     assert keys(settings) == [b"sk-1", b"sk-2"]
     assert [kept_keys(settings, entry) for entry in settings.upstreams] == [{b"sk-own"}, frozenset()]
 

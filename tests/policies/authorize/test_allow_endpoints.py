@@ -96,8 +96,8 @@ def test_a_key_is_used_from_its_addresses_only(peer, forwarded, expected):
     """What a stranger says of its own address does not count; what a listed proxy says does."""
     proxies = TrustedProxies.of(["127.0.0.0/8"])
     address = None if peer is None else parse_address(peer)
-    known = Peer(address, proxies, is_proxy=peer == "127.0.0.1")
+    seen_from = Peer(address, proxies, is_proxy=peer == "127.0.0.1")
     headers = [] if forwarded is None else [(b"X-Forwarded-For", forwarded)]
-    error = refused("near", peer=known, headers=headers)
+    error = refused("near", peer=seen_from, headers=headers)
     assert (error is None) is expected
     assert error is None or isinstance(error, AddressNotAllowed)

@@ -122,17 +122,17 @@ def test_any_spelling_names_the_file(name):
 
 
 @pytest.mark.parametrize(
-    ("known", "refused"),
+    ("contents", "refused"),
     [
         (KNOWN, False),
         (BatchInput({"m": ModelUse(1), "n": ModelUse(1)}), True),
         (BatchInput({"m": ModelUse(1)}, ("n",)), True),
     ],
 )
-def test_every_model_must_be_allowed(known, refused):
+def test_every_model_must_be_allowed(contents, refused):
     """Of each line, and wherever a line names one."""
     batches = BatchRules(models=("m",), lists_models=True)
-    batches.inputs.keep("file-1", "key:alice", known)
+    batches.inputs.keep("file-1", "key:alice", contents)
     error = batches.create()
     assert isinstance(error, ModelNotAllowed) is refused
     if refused:
@@ -141,7 +141,7 @@ def test_every_model_must_be_allowed(known, refused):
 
 
 @pytest.mark.parametrize(
-    ("known", "members", "kind"),
+    ("contents", "members", "kind"),
     [
         (KNOWN, {"endpoint": "/v1/audio/speech"}, None),
         (KNOWN, {"endpoint": "/v1/files"}, EndpointNotAllowed),
@@ -154,10 +154,10 @@ def test_every_model_must_be_allowed(known, refused):
         (BatchInput({"m": ModelUse(1)}, unmeasured="line 2 has tools"), {}, NotMeasured),
     ],
 )
-def test_endpoints_and_what_has_a_fee_are_judged_as_single_requests(known, members, kind):
+def test_endpoints_and_what_has_a_fee_are_judged_as_single_requests(contents, members, kind):
     """A batch is no way round what the key may call."""
     batches = BatchRules()
-    batches.inputs.keep("file-1", "key:alice", known)
+    batches.inputs.keep("file-1", "key:alice", contents)
     found = batches.create(**members)
     assert type(found) is (ProxyRequest if kind is None else kind)
 

@@ -149,15 +149,15 @@ def test_names_are_bounded():
     assert read(urls).problem
 
 
-@pytest.mark.parametrize("known", [BatchInput(problem="line 1"), read(MIXED)])
-def test_what_is_known_can_be_kept(known):
+@pytest.mark.parametrize("contents", [BatchInput(problem="line 1"), read(MIXED)])
+def test_what_is_known_can_be_kept(contents):
     """In the state file or Redis."""
-    assert load_input(dump_input(known)) == known
+    assert load_input(dump_input(contents)) == contents
 
 
 def test_the_estimate_is_the_sum_over_models():
     """What has no price adds nothing."""
-    known = BatchInput({"m": ModelUse(2, 10, 20), "n": ModelUse(1, 1, 1)})
+    contents = BatchInput({"m": ModelUse(2, 10, 20), "n": ModelUse(1, 1, 1)})
     prices = {"m": 1.5}
     asked = []
 
@@ -165,7 +165,7 @@ def test_the_estimate_is_the_sum_over_models():
         asked.append((model, usage.input_tokens, usage.output_tokens, requests, timestamp))
         return prices.get(model)
 
-    assert known.estimated_usd(price, 7.0) == 1.5
+    assert contents.estimated_usd(price, 7.0) == 1.5
     assert asked == [("m", 10, 20, 2, 7.0), ("n", 1, 1, 1, 7.0)]
 
 

@@ -96,9 +96,9 @@ models = st.from_regex(r"[A-Za-z0-9/:.*-]{1,12}", fullmatch=True)
 @given(st.dictionaries(models, st.dictionaries(names, st.integers() | st.booleans() | st.none(), max_size=3)))
 def test_round_trip(wanted):
     """What is written out is read back, value and type."""
-    known = {"n", "seed", "echo", "stream"}
+    names = {"n", "seed", "echo", "stream"}
     wanted = {
-        m: {k + "_": v for k, v in params.items() if k + "_" not in known} for m, params in wanted.items()
+        m: {k + "_": v for k, v in params.items() if k + "_" not in names} for m, params in wanted.items()
     }
     text = ";".join(
         ",".join([f"model={m}", *(f"{k}={'null' if v is None else str(v).lower()}" for k, v in p.items())])

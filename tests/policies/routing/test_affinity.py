@@ -160,12 +160,12 @@ def test_objects_are_asked_for_where_they_were_made():
     """By the id in the path: also with methods that change, and after a restart."""
     machine = Machine()
     body, home = first(machine)
-    where = {"endpoint": "responses/{id}", "target": b"/responses/" + ID.search(body)[1]}
+    stored = {"endpoint": "responses/{id}", "target": b"/responses/" + ID.search(body)[1]}
     for method in (b"GET", b"DELETE"):
-        assert machine.ask(method=method, **where)[0] == 200
+        assert machine.ask(method=method, **stored)[0] == 200
         assert machine.asked == [home]
     machine.restart()
-    assert machine.ask(method=b"GET", **where)[0] == 200
+    assert machine.ask(method=b"GET", **stored)[0] == 200
     assert machine.asked == ["a", "b", "c"][: "abc".index(home) + 1]
 
 

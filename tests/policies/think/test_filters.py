@@ -177,14 +177,14 @@ def response_event(kind, **members):
 def test_responses_stream():
     """Deltas lose the thoughts, and so does every event that repeats the whole text."""
     text = "<think>x</think>answer<"
-    where = {"item_id": "i", "output_index": 0, "content_index": 0}
+    position = {"item_id": "i", "output_index": 0, "content_index": 0}
     part = {"type": "output_text", "text": text, "annotations": []}
     item = {"type": "message", "content": [part]}
     stream = b"".join(
-        [response_event("response.output_text.delta", **where, delta=letter) for letter in text]
+        [response_event("response.output_text.delta", **position, delta=letter) for letter in text]
         + [
-            response_event("response.output_text.done", **where, text=text),
-            response_event("response.content_part.done", **where, part=part),
+            response_event("response.output_text.done", **position, text=text),
+            response_event("response.content_part.done", **position, part=part),
             response_event("response.output_item.done", output_index=0, item=item),
             response_event("response.completed", response={"output": [{"type": "reasoning"}, item]}),
         ]

@@ -24,26 +24,26 @@ def response_events(messages, announced=True, tail=()):
     events = [{"type": "response.created", "response": {"model": "m", "output": []}}]
     output = []
     for index, deltas in enumerate(messages):
-        where = {"item_id": f"msg_{index}", "output_index": index, "content_index": 0}
+        position = {"item_id": f"msg_{index}", "output_index": index, "content_index": 0}
         text = "".join(deltas)
         part = {"type": "output_text", "text": text, "annotations": []}
-        output.append(message(where["item_id"], text))
+        output.append(message(position["item_id"], text))
         if announced:
             events.append(
                 {
                     "type": "response.output_item.added",
                     "output_index": index,
-                    "item": message(where["item_id"]),
+                    "item": message(position["item_id"]),
                 }
             )
-            events.append({"type": "response.content_part.added", **where, "part": {**part, "text": ""}})
+            events.append({"type": "response.content_part.added", **position, "part": {**part, "text": ""}})
         events += [
-            {"type": "response.output_text.delta", **where, "delta": delta, "logprobs": []}
+            {"type": "response.output_text.delta", **position, "delta": delta, "logprobs": []}
             for delta in deltas
         ]
         events += [
-            {"type": "response.output_text.done", **where, "text": text},
-            {"type": "response.content_part.done", **where, "part": part},
+            {"type": "response.output_text.done", **position, "text": text},
+            {"type": "response.content_part.done", **position, "part": part},
             {"type": "response.output_item.done", "output_index": index, "item": output[-1]},
         ]
     events += tail
@@ -80,9 +80,9 @@ def put_together(events):
             assert event["output_index"] == len(items)
             items.append(event["item"])
         elif kind.endswith("_text.delta"):
-            where = event["output_index"]
-            assert items[where]["id"] == event["item_id"]
-            texts[where] = texts.get(where, "") + event["delta"]
+            position = event["output_index"]
+            assert items[position]["id"] == event["item_id"]
+            texts[position] = texts.get(position, "") + event["delta"]
         elif kind.endswith("_text.done"):
             assert event["text"] == texts.get(event["output_index"], "")
         elif kind == "response.output_item.done":

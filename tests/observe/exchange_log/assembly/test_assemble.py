@@ -62,20 +62,20 @@ A = {"id": "a", "type": "function", "function": {"name": "read", "arguments": '{
 B = {"id": "b", "type": "function", "function": {"name": "read", "arguments": '{"path":"b"}'}}
 
 
-def halves(call, place, **repeated):
+def halves(call, index, **repeated):
     """Give a call in two pieces, as it is streamed."""
     function = call["function"]
-    yield {**place, **call, "function": {**function, "arguments": function["arguments"][:4]}}
-    yield {**place, **repeated, "function": {"arguments": function["arguments"][4:]}}
+    yield {**index, **call, "function": {**function, "arguments": function["arguments"][:4]}}
+    yield {**index, **repeated, "function": {"arguments": function["arguments"][4:]}}
 
 
-@pytest.mark.parametrize("place", [{"index": 0}, {}, {"index": None}])
+@pytest.mark.parametrize("index", [{"index": 0}, {}, {"index": None}])
 @pytest.mark.parametrize("together", [True, False])
-def test_tool_calls_that_share_an_index_or_have_none(place, together):
+def test_tool_calls_that_share_an_index_or_have_none(index, together):
     """Two calls of one answer stood in the log as one with the arguments of both (Ollama), or in fragments."""
-    whole = [{**place, **A}, {**place, **B}]
-    cut = [*halves(A, place), *halves(B, place)]
-    repeating = [*halves(A, place, id="a"), *halves(B, place, id="b")]
+    whole = [{**index, **A}, {**index, **B}]
+    cut = [*halves(A, index), *halves(B, index)]
+    repeating = [*halves(A, index, id="a"), *halves(B, index, id="b")]
     for pieces in (whole, cut, repeating):
         deltas = [pieces] if together else [[piece] for piece in pieces]
         message = assemble([chunk({"tool_calls": delta}) for delta in deltas])["choices"][0]["message"]

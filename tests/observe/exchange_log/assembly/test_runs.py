@@ -183,9 +183,9 @@ def run(random, may_be_odd=True):
     for name, usual, strange in (("DELTA", DELTAS, ODD_DELTAS), ("CHOICE", IN_CHOICE, ODD_IN_CHOICE)):
         shape = shape.replace(name, random.choice(strange if odd == name.lower() else usual))
     shape = shape.replace("INDEX", random.choice("0001"))
-    places = {name: random.choice(MEMBERS) for name in ("BEFORE", "AFTER")}
+    edges = {name: random.choice(MEMBERS) for name in ("BEFORE", "AFTER")}
     if odd == "member":
-        places[random.choice(list(places))] = random.choice(ODD_MEMBERS)
+        edges[random.choice(list(edges))] = random.choice(ODD_MEMBERS)
     words = random.choice(WORDS if odd == "word" else WORDS[:2])
     usual_texts = random.sample(PLAIN, 3) + ["b"] * 3
     length = random.randint(8, 20)
@@ -193,7 +193,7 @@ def run(random, may_be_odd=True):
     stream = ""
     for at in range(length):
         event = shape.replace("%s", random.choice(ODD if odd == "text" and at == odd_at else usual_texts))
-        for name, member in places.items():
+        for name, member in edges.items():
             event = event.replace(name, member.replace("%s", random.choice(words)))
         stream += event + (random.choice(OTHERS) if odd == "other" and at == odd_at else "")
     return stream
