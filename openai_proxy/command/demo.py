@@ -50,7 +50,7 @@ class DemoOptions(QuietOptions):
         super().postOptions()
 
     def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
-        """Print what to try when the daemon listens."""
+        """Print commands to try when the daemon listens."""
         assert isinstance(service, ProxyService)  # of one process, see `QuietOptions`
         reactor.callWhenRunning(reactor.callLater, 0, self._introduce, service)
 

@@ -12,7 +12,7 @@ from .terminal import aligned, printable
 
 MOST_ENDED = 200
 MOST_RUNNING = 10_000
-"""The largest number of exchanges in a table; further ones are not shown."""
+"""The largest number of exchanges in a table; the rest is not shown."""
 _LONGEST_EVENT_BYTES = 64 * 1024 * 1024
 COLUMNS = ("age", "state", "key", "model", "endpoint", "upstream", "tokens", "first", "cost", "status", "id")
 SORTS = ("age", "key", "model", "tokens", "cost")

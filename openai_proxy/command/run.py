@@ -137,7 +137,7 @@ class BehindOptions(QuietOptions):
 
 
 def run(options: RunOptions, arguments: Sequence[str]) -> int:
-    """Run the daemon until it is told to end; return the exit status."""
+    """Run the daemon until a signal ends it; return the exit status."""
     stderr = sys.stderr  # twistd's machinery replaces it
     foreground = Foreground(options)
     foreground.parseOptions(arguments)

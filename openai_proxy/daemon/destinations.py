@@ -25,9 +25,9 @@ def known_destinations(settings: Settings) -> tuple[Destination | None, dict[str
     """Return the destination of the default upstream, and those that requests may be routed to, by name.
 
     Upstreams that are no servers are left out, unless a replay calls one for
-    what was not recorded; the default is None if it is such an upstream. Static
-    lines and parameters of `upstream` may be secrets; so, like its key and its
-    certificate, they are used only for its origin.
+    requests that were not recorded; the default is None if it is such an
+    upstream. Static lines and parameters of `upstream` may be secrets; so, like
+    its key and its certificate, they are used only for its origin.
     """
     upstream = settings.upstream
     own = _certificate(upstream.client_cert, upstream.client_key)

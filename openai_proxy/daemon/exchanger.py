@@ -81,7 +81,7 @@ class Exchanger:
     keyring: Keyring | None
     """The client keys; None in modes other than tenants."""
     warnings: tuple[str, ...]
-    """A line for everything in the settings that is probably a mistake."""
+    """A line for each probable mistake in the settings."""
 
     def start(self) -> None:
         """Begin to serve; call once."""

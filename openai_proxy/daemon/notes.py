@@ -1,7 +1,7 @@
 """Lines about a configuration, for the log and for --check-config: what is on, and which keys are restricted.
 
-A start logs each in one line; of the lines about restrictions, a reload logs
-only new ones, and what is on elsewhere or otherwise than before.
+At the start, each is logged in one line. A reload logs only new lines about
+restrictions, and features that have changed.
 """
 
 from __future__ import annotations

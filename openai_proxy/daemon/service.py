@@ -136,7 +136,7 @@ class ProxyService(MultiService):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for everything in the settings that is probably a mistake."""
+        """A line for each probable mistake in the settings."""
         return self.serving.exchanger.warnings
 
     @property

@@ -49,7 +49,7 @@ def install(
 
 
 def reopen_log(log_file: BaseLogFile) -> None:
-    """Open twistd's log file anew under its name; if that fails, log it and keep the old file.
+    """Reopen twistd's log file under its name; if that fails, log it and keep the old file.
 
     It fails, for example, after `--uid` in a directory of root's. Twisted's own
     method closes the old file first, so everything logged after that would be

@@ -38,7 +38,7 @@ class Stores:
     `buckets` are the limits of this machine, `memory` makes the embedded cache
     from its number of bytes; without them both are kept in this process.
     `shared_state` finds the upstreams of conversations that this process has
-    not learnt. Stores made between `start` and `stop` are started as well.
+    not recorded. Stores made between `start` and `stop` are started as well.
     """
 
     def __init__(

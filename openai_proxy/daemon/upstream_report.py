@@ -9,7 +9,7 @@ from .exchanger import Exchanger
 
 
 def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
-    """Return the last known state; if it is some seconds old, begin a probe for the next call."""
+    """Return the state found last; if it is some seconds old, begin a probe for the next call."""
     exchanger.reachability.ask()
     unreachable = exchanger.agent.unreachable
     circuits = exchanger.route.open_circuits() if exchanger.route is not None else ()

@@ -35,7 +35,7 @@ class WorkerParts:
     calls: OtherCalls
     """Calls of the other workers whose answers can be shared."""
     state: SharedState
-    """Finds the upstreams of conversations that other workers have learnt."""
+    """Finds the upstreams of conversations that other workers have recorded."""
     upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
     """The requests that all workers together have in flight, by upstream."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]

@@ -186,7 +186,7 @@ class TLSTransport(TwistedProtocol):
         return b"".join(parts)
 
     def _read_long(self, encrypted: bytes) -> bytes:
-        """Return what `_read` would if all of `encrypted` had been put into `_incoming`."""
+        """Return the same as `_read` if all of `encrypted` had been written into `_incoming`."""
         view = memoryview(encrypted)
         parts: list[bytes] = []
         for at in range(0, len(encrypted), PIECE_BYTES):

@@ -53,7 +53,7 @@ class ForeignOrigin(ProxyError):
 
 
 _ASK = ((b"www-authenticate", b'Basic realm="openai-proxy", charset="UTF-8"'),)
-"""Makes a browser ask for the token."""
+"""This header makes a browser ask for the token."""
 
 
 def shown_token(authorization: bytes) -> bytes:
@@ -77,10 +77,10 @@ def shown_token(authorization: bytes) -> bytes:
 class Gate:
     """Decides who may see the operator's pages.
 
-    With a token: whoever shows it, as Bearer token or as Basic password.
-    Without one: whoever connects from this machine directly, and not through a
-    proxy; never by a `haproxy:` port, whose client may be anybody. A Unix
-    socket counts as local if `unix_is_local`.
+    With a token, clients that send it may, as Bearer token or as Basic
+    password. Without one, clients that connect directly from this machine may,
+    but not through a proxy and never at a `haproxy:` port, whose client may be
+    anybody. A Unix socket counts as local if `unix_is_local`.
     """
 
     token: Callable[[], bytes | None]
@@ -95,7 +95,7 @@ class Gate:
             raise NotLocal
 
     def changes_by(self, request: Any) -> str:
-        """Return what entitles a request to change something, `token` or `socket`; raise the ProxyError that refuses it."""
+        """Return why a request may change something, `token` or `socket`; raise the ProxyError that refuses it."""
         refuse_foreign_origin(request)
         if self.token() is not None:
             self.check_token(request)
@@ -105,7 +105,7 @@ class Gate:
         raise TokenRequired
 
     def check_token(self, request: Any) -> None:
-        """Raise the ProxyError that refuses a request which does not show the token."""
+        """Raise the ProxyError that refuses a request without the token."""
         token = self.token() or b""
         shown = shown_token(request.getHeader(b"authorization") or b"")
         if not shown:
@@ -117,7 +117,7 @@ class Gate:
             raise InvalidKey("Incorrect admin token provided.", headers=_ASK)
 
     def is_local(self, request: Any) -> bool:
-        """Return whether a program on this machine asks, without a proxy in between."""
+        """Return whether the client is a program on this machine, without a proxy in between."""
         if is_forwarded(name for name, _ in request.requestHeaders.getAllRawHeaders()):
             return False
         if request.exchange.peer.is_passed_on:
@@ -136,9 +136,9 @@ class Gate:
 class PagesGate:
     """Decides who may read `/metrics` and the details of `/` and `/health`, by `access.pages`.
 
-    `auto`: everybody, unless there is an admin token; then whoever shows it,
-    and programs on this machine. `loopback`: only the latter. `token`: only
-    whoever shows it. `open`: everybody.
+    `auto`: every client, unless there is an admin token; then clients that send
+    it, and programs on this machine. `loopback`: only programs on this machine.
+    `token`: only clients that send it. `open`: every client.
     """
 
     rule: Callable[[], str]

@@ -58,7 +58,7 @@ async def _read_body(body: Any) -> bytes:
 class KeyOperations(Protocol):
     """The operations of the pages; each returns a JSON document, and raises the ProxyError that refuses it.
 
-    `by` says what entitles the caller to change keys: `token` or `socket`.
+    `by` says why the caller may change keys: `token` or `socket`.
     """
 
     async def listed(self, group: str | None) -> dict[str, Any]: ...

@@ -1,8 +1,8 @@
-"""`/key`: what the holder of a client key may know about it; JSON for programs, a page for browsers.
+"""`/key`: the report for the holder of a client key, as JSON for programs and as a page for browsers.
 
-The page itself contains no data: its script asks again, with the key that was
-typed into it in a header. So a key is never part of a URL, which logs and
-histories keep.
+The page itself contains no data: its script requests the report, with the key
+that the user has entered in a header. So a key is never part of a URL, which
+logs and histories keep.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def state_path(settings: Settings, has_budgets: bool) -> Path | None:
 
 
 def _reads_batches(settings: Settings) -> bool:
-    """Return whether a key with an allow-list may run batches: the contents of their input files must be known later."""
+    """Return whether a key with an allow-list may run batches: the contents of their input files are needed later."""
     return any(
         key.models is not None
         and key.endpoints is not None

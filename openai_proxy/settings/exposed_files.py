@@ -11,10 +11,10 @@ _MOUNTS = ("/run/", "/var/run/")
 
 
 def exposed_files(files: Iterable[tuple[Path, str]]) -> tuple[str, ...]:
-    """Return a line for each file that others can read; `files` are paths and their contents in words.
+    """Return a line for each file that others can read; `files` are paths and descriptions of their contents.
 
     Skips files that do not exist, and those that Docker, systemd or Kubernetes
-    have mounted: everybody who can enter a container is its user.
+    have mounted: everybody who can enter a container is its user anyway.
     """
     lines = {}
     for file, holds in files:

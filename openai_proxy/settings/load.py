@@ -76,7 +76,7 @@ def _files_with_secrets(
     dotenv: Mapping[str, str | None],
     directory: Path,
 ) -> list[tuple[Path, str]]:
-    """Return each file that secrets were read from, with its contents in words."""
+    """Return each file that secrets were read from, with a description of its contents."""
     files: list[tuple[Path, str]] = []
     secrets = {name: leaf.path for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
     if any(dotenv.get(name) for name in secrets):

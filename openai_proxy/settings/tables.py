@@ -292,7 +292,7 @@ class PriceEntry(Section):
 
 
 class CacheRule(Section):
-    """A further rule about what is cached, and for how long."""
+    """A further rule that says what is cached, and for how long."""
 
     endpoint: Annotated[
         Literal["embeddings", "chat/completions", "completions", "responses", "moderations", "models"],

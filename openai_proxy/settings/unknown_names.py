@@ -1,9 +1,9 @@
 """Find variables that look like settings but are not.
 
-Their author meant something, and must learn that, for example, a limit is not
-set. They are reported and not refused, because the environment belongs to other
-programs too. A `.env` file belongs only to this proxy, so that every name in it
-is checked. Pure.
+Their author must be warned that, for example, a limit is not set. They are
+reported and not refused, because the environment belongs to other programs too.
+A `.env` file belongs only to this proxy, so that every name in it is checked.
+Pure.
 """
 
 from __future__ import annotations

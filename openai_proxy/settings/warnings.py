@@ -25,7 +25,7 @@ Check: TypeAlias = Callable[[Settings], Iterator[str]]
 
 
 def warnings(settings: Settings) -> tuple[str, ...]:
-    """Return a line for everything in the settings that is probably a mistake."""
+    """Return a line for each probable mistake in the settings."""
     return (*settings.unknown, *settings.exposed, *(line for check in CHECKS for line in check(settings)))
 
 

@@ -93,7 +93,7 @@ class WorkerProcess(ProcessProtocol):
         self.is_draining = False
         self.is_ended = False
         self.was_replaced = False
-        """It was told to end, and its successor starts with new settings."""
+        """It is being ended, and its successor starts with new settings."""
         self.failure: str | None = None
         """The worker's own reason why it could not start."""
         self.reason = ""

@@ -53,7 +53,7 @@ class Scratch:
         return self._directory
 
     def close(self) -> None:
-        """Remove it with what is in it. May be called twice."""
+        """Remove it and its contents. May be called twice."""
         directory, self._directory = self._directory, None
         if directory is not None:
             os.close(self._lock_fd)

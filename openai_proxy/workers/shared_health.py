@@ -71,5 +71,5 @@ class HealthServer:
                 link.send(HEALTH, news)
 
     def forget(self) -> None:
-        """Forget all news, because each worker begins anew with a new configuration."""
+        """Forget all news, because each worker starts from scratch with a new configuration."""
         self._news.clear()

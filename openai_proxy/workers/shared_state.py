@@ -1,4 +1,4 @@
-"""The upstreams of conversations that workers have learnt: kept by the supervisor, so that they outlive workers."""
+"""The upstreams of conversations: recorded by workers, and kept by the supervisor so that they outlive them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SupervisedState:
         self._link = link
 
     def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
-        """Return the homes of those names that some worker has learnt; fails if the supervisor is gone."""
+        """Return the upstreams of the names that a worker has recorded; fails if the supervisor is gone."""
         return self._link.request(FIND_STATE, list(names))
 
     def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
@@ -50,7 +50,7 @@ class StateServer:
         self._memory.keep(names, home)
 
     def find(self, names: list[Digest]) -> dict[Digest, Home] | Deferred[dict[Digest, Home]]:
-        """Return the homes that are known; names that are not are looked up again in the next turn.
+        """Return the upstreams that are recorded; other names are looked up again in the next turn.
 
         A message that another worker sent before the client could use a name is
         in this process's sockets by then, though perhaps not read yet.

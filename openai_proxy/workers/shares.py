@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..settings import Settings
 
 DIVIDED = ("connections", "in_flight")
-"""Limits of what is open at once, whose shares add up to the limit exactly."""
+"""Limits on the number of open things, whose shares add up to the limit exactly."""
 
 
 def share(total: int, number: int, workers: int) -> int:

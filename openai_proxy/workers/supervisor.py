@@ -91,7 +91,7 @@ class Supervisor(Service):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for everything in the settings that is probably a mistake."""
+        """A line for each probable mistake in the settings."""
         return self._checked.warnings
 
     # ---- start

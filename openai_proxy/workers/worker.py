@@ -1,7 +1,7 @@
 """A worker process: a `ProxyService` on inherited sockets.
 
-It does what the supervisor tells it; if the supervisor is gone, it finishes its
-running exchanges and ends. Its signals: see `_install_signals`.
+It obeys the supervisor; if the supervisor is gone, it finishes its running
+exchanges and ends. `_install_signals` describes its signals.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logger("openai_proxy")
 
 
 def run(reactor_name: str, number: int) -> None:
-    """Run worker `number` until it is told to end. The link is standard input."""
+    """Run worker `number` until it has to end. The link is standard input."""
     reactor: Any = installReactor(reactor_name)
     use_steady_clock(reactor)
     worker = Worker(reactor, number)
@@ -64,8 +64,8 @@ def _take_standard_input() -> int:
 class Worker:
     """The worker's side of the link.
 
-    States: waiting for `start`, serving, ending (told to, or the supervisor
-    is gone).
+    States: waiting for `start`, serving, ending (on request, or because the
+    supervisor is gone).
     """
 
     def __init__(self, reactor: Any, number: int) -> None:

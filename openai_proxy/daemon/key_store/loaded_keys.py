@@ -28,7 +28,7 @@ _MOST_TRIES = 10
 
 T = TypeVar("T")
 Work = Callable[["KeyRecord | None"], "KeyRecord | None"]
-"""From the present record to the next; None means no record. Raises a ProxyError to refuse."""
+"""Makes the next record from the present one; None means no record. Raises a ProxyError to refuse."""
 
 
 async def _of_store(asked: Deferred[T]) -> T:

@@ -118,7 +118,7 @@ class KeyReport:
         limits = limits_by_key(self._settings())[name]
         levels = Levels()
         if limits:
-            # a limit of no running requests admits nobody: this call only reads the levels
+            # with 0 running requests allowed, nothing is admitted: this call only reads the levels
             nobody = evolve(limits, concurrent_requests=0)
             levels = (await self._levels().admit(name, nobody, 0.0, "")).levels
         return {

@@ -24,7 +24,7 @@ class AllowModels:
 
     A model is named in the JSON body, in the query (`/realtime?model=`) or in
     the path (`/models/<name>`). The name of an Azure deployment takes
-    precedence over `model` in the body, as it does at Azure. A POST that runs a
+    precedence over `model` in the body, as in Azure's API. A POST that runs a
     model must name one, because a stored prompt or an assistant may use any.
 
     So must a request whose body cannot be read (a multipart form without a

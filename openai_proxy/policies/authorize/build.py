@@ -53,7 +53,7 @@ def access_of_keys(settings: Settings) -> dict[str, EndpointAccess]:
 
 
 def default_endpoints(key: ClientKey) -> tuple[str, ...]:
-    """Return what a key without `endpoints` may call: only what can be measured if something is measured."""
+    """Return the endpoints of a key without `endpoints`: `@metered` if it has models or a budget, else `@all`."""
     return (METERED,) if key.models is not None or key.has_budget else (ALL,)
 
 

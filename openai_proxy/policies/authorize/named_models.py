@@ -42,7 +42,7 @@ _PLACES: Places = {
     "plugins": {"model": True},
     "moderation": {"model": True},
 }
-"""The members that hold a model in the API's schemas and in those of routers; True marks a name or a list of names."""
+"""The members that contain a model in the API's schemas and in those of routers; True marks a name or a list of names."""
 
 _HOLDERS = frozenset(("input", "items", "tools", "data_source"))
 """Members in which lists of tools are nested: items such as `additional_tools`, and tools that are namespaces."""
@@ -176,7 +176,7 @@ def _spans(text: bytes, names: Container[str]) -> Iterator[tuple[str, Span]]:
     check_walk(text)
     start = len(text) - len(text.lstrip(b" \t\r\n"))
     for number, (spelled, span) in enumerate(iter_members(text, start)):
-        if number >= MOST_MEMBERS:  # duplicates are none of a decoded document
+        if number >= MOST_MEMBERS:  # a decoded document has no duplicates
             raise TooManyMembers
         name = spelled.casefold()
         if name in names:
@@ -215,8 +215,8 @@ _DEAR = frozenset(("service_tier", "web_search_options", "session")) | _STORED |
 def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member because of which a request may cost more than its tokens; None if there is none.
 
-    Such members are a service tier dearer than the default, tools with a fee of
-    their own (also in items of the input), a session whose input is
+    Such members are a service tier that costs more than the default, tools with
+    a fee of their own (also in items of the input), a session whose input is
     transcribed, and a stored prompt, an assistant or an agent, which may have
     such tools and any model. A `prompt` of text, as in completions and images,
     is none of these.

@@ -52,7 +52,8 @@ KINDS = {
 MAKE_FILES = ("batches", "fine_tuning/jobs")
 """The collections whose objects produce files while they run."""
 TAKEN = frozenset(("live/sessions", "realtime/calls"))
-"""The collections of calls: a webhook or a WebSocket may have told an id, so an unknown one is whose who posts to it."""
+"""The collections of calls. A webhook or a WebSocket may announce a call, so one without
+an owner belongs to the key that first posts to it."""
 _LATER = frozenset(
     (
         "batches/{id}",
@@ -184,7 +185,7 @@ def _refers(name: str, further: re.Pattern[str] | None) -> bool:
 
 
 def filters_stored(endpoint: str, text: bytes) -> bool:
-    """Say whether a run of an evaluation takes stored answers by filters, whoever they belong to. O(n)."""
+    """Say whether a run of an evaluation selects stored answers by filters, whatever key they belong to. O(n)."""
     if endpoint != "evals/{id}/runs":
         return False
     check_walk(text)
@@ -311,7 +312,7 @@ def _is_id(value: object) -> bool:
 
 
 def no_such(name: str, endpoint: str) -> str:
-    """Return OpenAI's message for an object that does not exist; `endpoint` says what it would be, else its id."""
+    """Return OpenAI's message for an object that does not exist; `endpoint` or its id says of which kind."""
     kind = next((kind for prefix, kind in _PREFIXES.items() if name.startswith(prefix)), None)
     if kind is None:
         kind = KINDS.get(collection_of(endpoint) or "", "object")

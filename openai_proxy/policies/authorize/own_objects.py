@@ -83,7 +83,7 @@ class _Instead:
 
 
 class OwnObjects:
-    """Learn the owners of objects from answers, and refuse other owners' objects as if they did not exist.
+    """Record the owners of objects from answers, and refuse other owners' objects as if they did not exist.
 
     `names` are the owners by `credential_id` (a key, or a group of keys);
     callers not among them may see everything. `allows_unknown` lets objects
@@ -139,7 +139,7 @@ class OwnObjects:
     # ---- what a request names
 
     async def _check(self, names: Sequence[str], owner: str, endpoint: str, calls: Set[str]) -> None:
-        """Raise NoSuchObject for what belongs to others, or to nobody; `calls` may belong to nobody yet."""
+        """Raise NoSuchObject for objects that belong to others or have no owner; `calls` may have no owner yet."""
         owners = await self._find(names[:_MOST_IDS])
         for at, name in enumerate(names):
             whose = owners.get(name) if at < _MOST_IDS else ""
@@ -179,7 +179,7 @@ class OwnObjects:
         owners = await self._find(listed)
         own = changed_list(body, allows=lambda name: self._is_his(owners.get(name), owner))
         if endpoint in MAKE_FILES:
-            # not of what is shown because it has no recorded owner
+            # not for objects that are shown because they have no recorded owner
             entries = [entry for name, entry in entries_listed(own) if owners.get(name) == owner]
             made = [each for entry in entries for each in ids_made(entry)]
             await self._keep(list(dict.fromkeys(made)), owner)

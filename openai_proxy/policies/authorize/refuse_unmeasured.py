@@ -24,7 +24,7 @@ _TELL_NOTHING = frozenset(
         "containers",
     )
 )
-"""Endpoints that run models whose usage the answer does not report, or have a fee of their own."""
+"""Endpoints that run models whose usage the answer does not report, or that have a fee of their own."""
 _MAY_NAME_NONE = frozenset(
     (
         "images/generations",
@@ -78,7 +78,7 @@ class RefuseUnmeasured:
 
 
 def _unmeasured_of_handshake(request: ProxyRequest) -> str | None:
-    """As `_unmeasured`, of a WebSocket that does not run its models by responses."""
+    """As `_unmeasured`, for a WebSocket that runs its models without responses."""
     if request.endpoint.startswith("realtime/"):
         return ""
     query = unquote_to_bytes(request.target.partition(b"?")[2]).lower()

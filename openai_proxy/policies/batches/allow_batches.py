@@ -1,7 +1,7 @@
 """Let a key with rules run a batch only if the proxy has read its input file.
 
 The file was read when the key uploaded it (`read_batch_file`). The request
-carries what the file asks for, for the stages that check its models and its
+carries the summary of the file, for the stages that check its models and its
 cost. Runs after the body has been read, and before those stages.
 """
 
@@ -63,7 +63,7 @@ class BatchRule:
 
 
 class FindsInputs(Protocol):
-    """A store of what was read from input files."""
+    """A store of the summaries of input files."""
 
     def find(self, name: str) -> Deferred[tuple[str, BatchInput] | None]: ...
 
@@ -93,7 +93,7 @@ class AllowBatches:
         return await forward(request.evolve(batch_input=contents))
 
     async def _find(self, request: ProxyRequest, owner: str) -> BatchInput | None:
-        """Return what was read from the file that the request names, if the file is one of the owner's."""
+        """Return the summary of the file that the request names, if the file belongs to the owner."""
         if request.document is None:
             return None
         names = top_level_values(request.json, "input_file_id")

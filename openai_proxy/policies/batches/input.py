@@ -1,6 +1,6 @@
-"""Read what the input file of a batch asks for: models, endpoints, tokens. Pure.
+"""Read the models, endpoints and tokens that the input file of a batch requests. Pure.
 
-The file is JSONL, one request a line, and is read while it streams up. Its
+The file is JSONL, one request a line, and is read while it is uploaded. Its
 bytes are neither stored nor changed; only the line that is arriving is held.
 """
 

@@ -1,6 +1,6 @@
 """Read the input files of batches while they are uploaded.
 
-What the lines ask for is stored under the id that the upstream gives the file,
+A summary of the lines is stored under the id that the upstream gives the file,
 before the client sees that id. `allow_batches` uses it.
 """
 
@@ -37,7 +37,7 @@ class KeepsInputs(Protocol):
 
 
 class ReadBatchFile:
-    """Store what the input files ask for that the callers in `owners` upload.
+    """Store a summary of the input files that the callers in `owners` upload.
 
     `owners` are by `credential_id` (a key, or a group of keys). Only the line
     that is arriving is held in memory, and it counts in `buffered`.
@@ -87,7 +87,7 @@ class ReadBatchFile:
         return response if contents is None else await self._note(response, owner, contents)
 
     async def _note(self, response: ProxyResponse, owner: str, contents: BatchInput) -> ProxyResponse:
-        """Return the response once what was read is stored under the file id that it names."""
+        """Return the response once the summary is stored under the file id that it names."""
         _, coding = media_type_and_coding(response.headers)
         response, body = await peek(response, ANSWER_BYTES)
         plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)

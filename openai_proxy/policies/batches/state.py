@@ -17,7 +17,7 @@ _MOST_REQUESTS = 1 << 40
 
 @frozen
 class BatchState:
-    """The parts of a `batch` object that affect cost; None for what it does not say."""
+    """The parts of a `batch` object that affect cost; None for missing ones."""
 
     id: str
     status: str | None = None

@@ -26,7 +26,7 @@ def _store(settings: Settings, parts: Parts) -> CacheStore | None:
 def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | None:
     """Return the stage that answers repeated requests from memory, None without an embedded cache."""
     store = _store(settings, parts)
-    # Only Redis can say what it holds, so nothing could be answered at once.
+    # Its contents are known only to Redis, so nothing could be answered without waiting.
     return (
         None
         if store is None or isinstance(store, RedisStore)

@@ -1,4 +1,4 @@
-"""Answer from the cache what it holds, and store what may be stored."""
+"""Answer requests from the cache, and store answers that may be stored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _ignore_end(had_all: bool) -> None:
 
 
 def _judge(response: ProxyResponse) -> Verdict:
-    # A body filter works for one client: what has one cannot be shared.
+    # A body filter works for one client, so a response with one cannot be shared.
     return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
 
 

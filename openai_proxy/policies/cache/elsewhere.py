@@ -43,7 +43,7 @@ class OtherCalls(Protocol):
         ...
 
     def withdraw(self, name: bytes) -> None:
-        """Let nobody share that call any more."""
+        """Stop sharing that call."""
         ...
 
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:

@@ -172,7 +172,7 @@ def dump_entry(key: bytes, entry: CacheEntry, compress_bytes: int) -> bytes:
 def load_entry(key: bytes, data: bytes, limit_bytes: int) -> CacheEntry:
     """Parse an entry; raise BadEntry for anything that is not one of this version and name.
 
-    `limit_bytes` bounds what is unpacked.
+    `limit_bytes` bounds the decompressed size.
     """
     try:
         magic, flags, checksum = _PREFIX.unpack_from(data)

@@ -33,8 +33,8 @@ class Flight:
     """One upstream call and the participants that share it.
 
     States: calling (no head yet; participants wait), sharing (a head is there;
-    participants read one recording), closed (nobody can join any more; whoever
-    has a body still reads it).
+    participants read one recording), closed (no participant can join any more;
+    those that have a body still read it).
 
     A failed call (an exception, or a response that is FAILED) is the result of
     its leader only; the participant that has waited longest then makes the next
@@ -282,7 +282,7 @@ class Flight:
         stored.addBoth(lambda _: self._close())
 
     def _close(self) -> None:
-        """Let nobody join any more, and drop all references: a cycle would keep the body for the collector."""
+        """Accept no more participants, and drop all references: a cycle would keep the body for the collector."""
         if not self._closed:
             self._closed = True
             on_closed, self._on_closed = self._on_closed, _nothing

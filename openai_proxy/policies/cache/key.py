@@ -28,7 +28,7 @@ _name = itemgetter(0)
 
 
 def _sorted_members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
-    # By name alone and stable: repeated members keep their order, which decides what an upstream reads.
+    # Sorted by name only, and stably: repeated members keep their order, which decides what an upstream reads.
     pairs.sort(key=_name)
     return tuple(pairs)
 

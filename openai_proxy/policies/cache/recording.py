@@ -160,7 +160,7 @@ class Recording:
         return self._lease is None or self._lease.take(size_bytes)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell the end to every reader that has had everything; the others learn it when they have."""
+        """End the body for every reader that has had everything; for the others it ends when they have."""
         if self._over:
             return
         self._over = True

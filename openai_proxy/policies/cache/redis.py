@@ -73,7 +73,7 @@ class RedisStore:
             self._threads.stop()
 
     def peek(self, key: bytes) -> None:
-        """Return None: what Redis holds can only be learnt by asking."""
+        """Return None, because only a request to Redis shows what it has."""
 
     async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; None if Redis has none, cannot be reached, or holds something else."""

@@ -32,7 +32,7 @@ _Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
 
 
 class AnswerRepeats:
-    """Spare a repeated request the stages up to the cache and back.
+    """Answer a repeated request without the stages up to the cache and back.
 
     What is remembered: the caller, the header lines (without those of tracing)
     and the body of a request, and the entry that it was answered with, if no
@@ -42,8 +42,8 @@ class AnswerRepeats:
     `store` has the entries; if one has expired, or was replaced or dropped, the
     request passes all stages. `clock` gives monotonic seconds.
 
-    `answered` says which requests are worth a look: a request that nobody
-    repeats costs only a hash of its body.
+    `answered` says which requests may be repeats: a request that is never
+    repeated costs only a hash of its body.
     """
 
     def __init__(self, store: CacheStore, clock: Callable[[], float], answered: Answered) -> None:

@@ -97,7 +97,7 @@ class TimesToLive:
     models: float = 300.0
 
     def of(self, endpoint: str) -> float:
-        """Return the time to live for an endpoint; one that is none of the three counts as a completion."""
+        """Return the time to live for an endpoint; any other than the three counts as a completion."""
         times = {"embeddings": self.embeddings, "models": self.models}
         return times.get(endpoint, self.completions)
 

@@ -1,4 +1,4 @@
-"""Recognise answers that are none in spite of their status 200: errors in the body, truncated documents.
+"""Recognise responses with status 200 that are no answers: errors in the body, truncated documents.
 
 They must not be stored in a cache. Pure.
 """
@@ -22,7 +22,7 @@ _CLOSED_BY = {b"{": b"}", b"[": b"]"}
 _ANSWERS = frozenset(("choices", "data", "output", "object", "id"))
 """An answer with one of _MESSAGES must have one of these members, else it is an error."""
 _MESSAGES = frozenset(("detail", "message", "msg"))
-"""Where web frameworks and gateways say what is wrong."""
+"""Members in which web frameworks and gateways describe an error."""
 
 
 def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:

@@ -230,7 +230,7 @@ def _put_limit(values: dict[str, Any], change: Change, given: Mapping[str, Any],
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge `over` into `under`, and the tables inside them likewise. The order is that of `under`, then what is new."""
+    """Merge `over` into `under`, and the tables inside them likewise. New members come last."""
     result = dict(under)
     for name, value in over.items():
         own = result.get(name)

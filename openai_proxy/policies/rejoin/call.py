@@ -22,7 +22,7 @@ class Call:
     """The state of a call besides its recording: whether its client is there, and who has joined.
 
     States: with its client (nothing is awaited); alone (its client left: it has
-    `rejoin_s` seconds, which begin anew when a joined reader leaves); held (it
+    `rejoin_s` seconds, which start again when a joined reader leaves); held (it
     has ended whole, and waits as long for a reader); over.
     """
 

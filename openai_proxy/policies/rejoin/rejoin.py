@@ -27,7 +27,7 @@ _NAMED = b"rejoin"
 
 
 def _judge(response: ProxyResponse) -> Verdict:
-    # A body filter works for one client: what has one cannot be shared.
+    # A body filter works for one client, so a response with one cannot be shared.
     if response.filters or 300 <= response.status < 400:
         return Verdict.PRIVATE
     return Verdict.STORE if response.status < 300 else Verdict.FAILED
@@ -141,9 +141,9 @@ class Rejoin:
     def _new_call(self, key: bytes) -> Call:
         """Return a call that retries can join, in this process and the others.
 
-        The others learn of it at its beginning: if a network was lost, a retry
-        may reach one of them before this process notices that its client is
-        gone. They learn of it again when the client leaves, because an equal
+        The others are notified when it begins: if a network was lost, a retry
+        may reach one of them before this process notices that its client has
+        left. They are notified again when the client leaves, because an equal
         call may have replaced it there.
         """
 
@@ -158,7 +158,7 @@ class Rejoin:
         return call
 
     def _closed(self, key: bytes, call: Call) -> None:
-        """Let nobody join a call any more."""
+        """Accept no more readers for a call."""
         self._held.pop(call, None)
         if self._calls.get(key) is call:
             del self._calls[key]

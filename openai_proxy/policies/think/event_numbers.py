@@ -49,7 +49,7 @@ class EventNumbers:
         self._last = number - 1 if isinstance(number, int) else None
 
     def added(self, event: dict[str, Any]) -> bytes:
-        """Return an event of ours as it is sent, with the next sequence number."""
+        """Return an event of the proxy as it is sent, with the next sequence number."""
         if self._last is not None:
             self._last += 1
             event["sequence_number"] = self._last

@@ -74,7 +74,7 @@ class ResponseStream:
         return self._numbers.changes or self._message is not None or bool(self._later)
 
     def event(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
-        """Return what is sent for one event, `raw`, with this data."""
+        """Return the bytes that are sent for one event, `raw`, with this data."""
         kind = event.get("type")
         number = event.get("sequence_number")
         if isinstance(number, int) and not (self._numbers.changes or self._waiting):
@@ -93,7 +93,7 @@ class ResponseStream:
         return out
 
     def end(self) -> bytes:
-        """Return what is held, because the stream is over."""
+        """Return the held events, because the stream is over."""
         out = b"".join([self._release(key, held) for key, held in self._texts.held(2)])
         out += self._flush()
         return out + b"".join([self._send_later(index, {}) for index in list(self._later)])

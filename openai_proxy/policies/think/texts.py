@@ -20,7 +20,7 @@ Key: TypeAlias = tuple[str, ...]
 """Identifies a text by its numbers in the JSON: the index of a choice, or those of output and content."""
 
 _MOST_TEXTS = 4096
-"""The most texts of a stream; later ones pass unchanged, for an upstream may number them endlessly."""
+"""The most texts of a stream; later ones pass unchanged, because an upstream may number them endlessly."""
 _number = re.compile(rb'"(index|output_index|content_index)"[ \t\n\r]*:[ \t\n\r]*([^ \t\n\r,}\]]+)')
 
 
