@@ -6,7 +6,6 @@ from them, and when, is the channel's affair.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import httptools
@@ -24,10 +23,11 @@ from ..exchange.errors import (
 )
 from ..logs import logger
 from ..wire.headers import RequestHead, scan_request
-from ..wire.request_line import WHOLE_LINE, judge_start
+from ..wire.request_line import WHOLE_LINE, has_line
 from ..wire.targets import API_METHODS
 from .body import BodySource, IncomingBody
 from .contract import DownstreamLimits, IncomingRequest
+from .first_line import FirstLine
 
 log = logger(__name__)
 
@@ -37,7 +37,6 @@ CHUNK_OVERHEAD_BYTES = 16384
 _END_OF_HEAD = b"\r\n\r\n"
 """llhttp takes no other: a bare line feed ends no line of a head."""
 _NOTHING_YET = WholeBody(b"")
-_EMPTY_LINES = re.compile(rb"[\r\n]+")
 
 
 class _Refused(Exception):
@@ -63,9 +62,9 @@ class RequestReader:
     __slots__ = (
         "_at_end",
         "_at_hand",
-        "_blank_bytes",
         "_body_left",
         "_chunks",
+        "_first_line",
         "_in_trailers",
         "_limits",
         "_overhead_bytes",
@@ -74,7 +73,6 @@ class RequestReader:
         "_pseudonym",
         "_replaying",
         "_source",
-        "_start",
         "_tail",
         "_target",
         "_trailer_bytes",
@@ -107,8 +105,7 @@ class RequestReader:
         self._pseudonym = pseudonym
         self._parser: Any = None
         self._replaying = False
-        self._start = b""
-        """The first line of a message, as far as it has arrived; llhttp has not seen it."""
+        self._first_line = FirstLine(limits)
         self._tail = b""
         """The last bytes of a head that llhttp was given: the empty line after it may be cut."""
         self._body_left = 0
@@ -124,8 +121,6 @@ class RequestReader:
         self._target = b""
         self.head_bytes = 0
         """Read of a head that is not whole yet."""
-        self._blank_bytes = 0
-        """Read of empty lines before a message."""
         self._in_trailers = False
         self._at_end = False
         self._overhead_bytes = 0
@@ -158,40 +153,12 @@ class RequestReader:
         at = 0
         while at < len(data) and self.broken is None:
             if not self.inside_message:
-                data, at = self._look_at_start(data, at)
+                data, at = self._first_line.look(data, at)
+                self.head_bytes = len(self._first_line.held)
                 if at == len(data):
+                    self.broken = self._first_line.error
                     return
             at = self._feed_parser(data, at, self._end_of_piece(data, at))
-
-    def _look_at_start(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Check the first line of a message; return what llhttp may read, and from which position.
-
-        That is the end of `data` while the line is not whole, or is wrong.
-        """
-        if not self._start:
-            at = self._skip_empty_lines(data, at)
-            if WHOLE_LINE.match(data, at):
-                return data, at
-        start = self._start + data[at:]
-        if WHOLE_LINE.match(start):
-            self._start = b""
-            self.head_bytes = 0
-            return start, 0
-        if start and self.broken is None:
-            self.broken = judge_start(start, self._limits.target_bytes)
-        self._start = start
-        self.head_bytes = len(start)
-        return data, len(data)
-
-    def _skip_empty_lines(self, data: bytes, at: int) -> int:
-        """Return where the empty lines before a message end (RFC 9112 §2.2)."""
-        found = _EMPTY_LINES.match(data, at)
-        end = found.end() if found is not None else at
-        self._blank_bytes += end - at
-        if self._blank_bytes > self._limits.header_bytes:
-            self.broken = MalformedRequest("Nothing but empty lines.")
-            return len(data)
-        return end
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
         """Return where the head, or the body of known length, that is read at `at` ends in `data`."""
@@ -332,7 +299,8 @@ class RequestReader:
         ):
             self.broken = self._header_too_large()
             raise _Refused
-        if self._unsplit is not None and not self._is_spelled_well(b"".join(self._unsplit)):
+        method = self._parser.get_method()
+        if self._unsplit is not None and not has_line(b"".join(self._unsplit), method, self._target):
             self.broken = MalformedRequest()
             raise _Refused
         http11 = version == "1.1"
@@ -341,9 +309,7 @@ class RequestReader:
         except ProxyError as error:
             self.broken = error
             raise _Refused from None
-        incoming = IncomingRequest(
-            self._parser.get_method(), self._target, http11, pairs, head, self._make_body(head)
-        )
+        incoming = IncomingRequest(method, self._target, http11, pairs, head, self._make_body(head))
         behind = self._read_behind(incoming) if head.chunked and self._unsplit is not None else 0
         self._body_left = head.content_length or 0
         self._reset_head()
@@ -351,16 +317,6 @@ class RequestReader:
         self._in_trailers = True
         self.receiving = incoming
         self.queue.append(incoming)
-
-    def _is_spelled_well(self, read: bytes) -> bool:
-        """Whether the first line of the message whose head has just ended, somewhere in `read`, is as it must be."""
-        line = b"%b %b HTTP/1." % (self._parser.get_method(), self._target)
-        at = read.find(line)
-        while at >= 0:
-            if WHOLE_LINE.match(read, at):
-                return True
-            at = read.find(line, at + 1)
-        return False
 
     def _make_body(self, head: RequestHead) -> IncomingBody | WholeBody:
         """Return the body that follows `head`: if all of it has been read already, an empty one, to be replaced."""

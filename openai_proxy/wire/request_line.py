@@ -48,3 +48,14 @@ def judge_start(data: bytes, target_limit_bytes: int) -> ProxyError | None:
     if len(rest) - len(target) > _LONGEST_METHOD:
         return MalformedRequest()
     return None
+
+
+def has_line(read: bytes, method: bytes, target: bytes) -> bool:
+    """Return whether a first line with this method and target stands somewhere in `read`, spelled as it must be."""
+    line = b"%b %b HTTP/1." % (method, target)
+    at = read.find(line)
+    while at >= 0:
+        if WHOLE_LINE.match(read, at):
+            return True
+        at = read.find(line, at + 1)
+    return False

@@ -88,6 +88,7 @@ case(
 )
 STARTS = [rep(b"a"), rep(b" "), rep(b"a "), rep(b"\r"), rep(b"/", b"GET "), rep(b"\n"), rep(b"\x16\x03")]
 case("wire.request_line:judge_start", *STARTS, call=lambda f, v: f(v, 16384))
+case("wire.request_line:has_line", *STARTS, rep(b"G / HTTP/1."), call=lambda f, v: f(v, b"G", b"/"))
 case("policies.routing.rules:status_may_be_retried", *HEADERS, call=lambda f, v: f(429, v))
 case("wire.web_origins:readable", *HEADERS, call=lambda f, v: f(v, [(b"vary", b"origin")]))
 for name in ("normal_origin", "host_name", "is_own_name"):
