@@ -1,6 +1,7 @@
 """Whose batches have rules, and what is known of their files over a reload."""
 
 import pytest
+from fakes import result_of
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.cost.batch_inputs import FileInputs, RedisInputs
@@ -93,9 +94,8 @@ def test_without_a_file_a_reload_forgets_nothing(tmp_path):
     built(settings, kept)
     kept.batch_inputs(None, None).keep("file-1", "key:alice", BatchInput(problem="line 1"))
     built(settings, kept)
-    found = []
-    kept.batch_inputs(None, None).find("file-1").addCallback(found.append)
-    assert found == [("key:alice", BatchInput(problem="line 1"))]
+    found = result_of(kept.batch_inputs(None, None).find("file-1"))
+    assert found == ("key:alice", BatchInput(problem="line 1"))
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path):

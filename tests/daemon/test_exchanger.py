@@ -4,7 +4,7 @@ import gc
 import weakref
 
 import pytest
-from fakes import Answer, exchange, response, through
+from fakes import Answer, exchange, response, results_of, through
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -34,13 +34,12 @@ def build(tmp_path, parts=None, **environ):
 def outcome_of(forward, *headers):
     """Return the exception that the stages raise, or None if the request went on to the upstream."""
     request = ProxyRequest(b"GET", b"/models", list(headers), None, exchange())
-    ends = []
     running = through(forward, request)
-    running.addBoth(ends.append)
+    ends = results_of(running)
     if not ends:
         running.cancel()
         return None
-    return type(ends[0].value)
+    return type(ends[0])
 
 
 def test_stages_are_wrapped_first_outermost():

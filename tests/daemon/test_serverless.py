@@ -4,7 +4,7 @@ import json
 
 import pytest
 from daemon.test_exchanger import build, process_parts
-from fakes import delivered, exchange, through
+from fakes import delivered, exchange, results_of, through
 
 from openai_proxy.daemon.upstream_report import upstream_report
 from openai_proxy.exchange.access_errors import InvalidKey, MissingCredentials
@@ -26,14 +26,13 @@ def asked(exchanger, *headers, model="mock-echo"):
         required=("model", "messages"),
         endpoint="chat/completions",
     )
-    ends = []
     running = through(exchanger.forward, request)
-    running.addBoth(ends.append)
+    ends = results_of(running)
     if not ends:  # it has gone to a server
         running.cancel()
         return None
-    if not hasattr(ends[0], "status"):
-        return type(ends[0].value)
+    if isinstance(ends[0], Exception):
+        return type(ends[0])
     return ends[0].status, request.exchange.upstream, b'"hi"' in delivered(ends[0].body).data
 
 

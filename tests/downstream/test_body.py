@@ -1,8 +1,7 @@
 """A request's body while it arrives: read whole, produced, or dropped."""
 
 import pytest
-from fakes import Sink, Source
-from twisted.internet.defer import Deferred
+from fakes import Sink, Source, results_of
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.downstream.body import HIGH_WATER_BYTES, IncomingBody
@@ -16,10 +15,7 @@ def incoming(length=None, limit=None):
 
 def reading(body, limit=1000):
     """Start reading; returns a list that will hold the result or the exception."""
-    results = []
-    running = Deferred.fromCoroutine(body.read(limit))
-    running.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
+    return results_of(body.read(limit))
 
 
 def test_body_is_read_whole():
@@ -78,8 +74,8 @@ def test_body_is_produced_as_it_comes():
     source, body = incoming()
     assert body.length is UNKNOWN_LENGTH
     body.feed(b"a")
-    sink, done = Sink(), []
-    body.startProducing(sink).addCallback(done.append)
+    sink = Sink()
+    done = results_of(body.startProducing(sink))
     body.feed(b"b")
     assert (sink.data, done, source.wanted) == (b"ab", [], True)
     body.pauseProducing()
@@ -97,8 +93,8 @@ def test_complete_body_is_produced_at_once():
     source, body = incoming(1)
     body.feed(b"a")
     body.end()
-    sink, done = Sink(), []
-    body.startProducing(sink).addCallback(done.append)
+    sink = Sink()
+    done = results_of(body.startProducing(sink))
     assert (sink.data, done, source.wanted) == (b"a", [None], False)
 
 
@@ -158,26 +154,23 @@ def test_what_is_kept_asks_for_room_as_it_comes():
 
     _, body = incoming(1000, None)
     body.feed(b"12345")
-    failures = []
-    Deferred.fromCoroutine(body.read(5000, hold)).addErrback(failures.append)
+    failures = results_of(body.read(5000, hold))
     body.feed(b"678")
     assert not failures
     assert body.kept
     body.feed(b"9abc")
     assert asked == [5, 3, 4]
-    assert failures[0].check(Overloaded)
+    assert isinstance(failures[0], Overloaded)
 
 
 def test_the_first_bytes_can_be_looked_at():
     """They stay in the body, whoever takes it then."""
     _, body = incoming(None, None)
-    seen = []
-    Deferred.fromCoroutine(body.beginning()).addCallback(seen.append)
+    seen = results_of(body.beginning())
     assert not seen
     body.feed(b"{}")
     assert seen == [b"{}"]
-    read = []
-    Deferred.fromCoroutine(body.read(100)).addCallback(read.append)
+    read = reading(body)
     body.feed(b" ")
     body.end()
     assert read == [b"{} "]
@@ -186,18 +179,14 @@ def test_the_first_bytes_can_be_looked_at():
 def test_a_body_that_breaks_before_its_first_byte():
     """Whoever looks sees it."""
     _, body = incoming(None, None)
-    failures = []
-    Deferred.fromCoroutine(body.beginning()).addErrback(failures.append)
+    failures = results_of(body.beginning())
     body.fail(RequestTimeout())
-    assert failures[0].check(RequestTimeout)
+    assert isinstance(failures[0], RequestTimeout)
 
 
 def inspecting(body, inspector):
     """Start inspecting; returns a list that will hold None or the exception."""
-    results = []
-    running = Deferred.fromCoroutine(body.inspect(inspector))
-    running.addCallbacks(results.append, lambda failure: results.append(failure.value))
-    return results
+    return results_of(body.inspect(inspector))
 
 
 def test_the_beginning_is_inspected_and_nothing_taken():

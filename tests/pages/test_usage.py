@@ -6,6 +6,7 @@ import fakes
 import pytest
 from cost.budgeted import NOON
 from cost.sync_file import SyncFile
+from fakes import result_of
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Budget
@@ -34,9 +35,7 @@ def report():
 
 
 def answer(report, **arguments):
-    answers = []
-    report.answer(arguments).addCallback(answers.append)
-    return answers[0]
+    return result_of(report.answer(arguments))
 
 
 @pytest.mark.parametrize(

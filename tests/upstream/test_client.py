@@ -2,6 +2,7 @@
 
 import pytest
 import treq
+from fakes import result_of, results_of
 from treq.testing import RequestTraversalAgent, StubTreq
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
@@ -35,38 +36,31 @@ def test_it_works_on_treqs_stand_in_for_a_server(kind):
     """RequestTraversalAgent joins a client and a Resource in memory; it frames the body itself."""
     headers, model = HEADERS[kind]
     client = UpstreamClient(RequestTraversalAgent(Echo()))
-    results = []
-    client.request(b"POST", b"http://up/v1/x%2Fy", headers=headers, data=b"{}").addCallback(results.append)
-    (response,) = results
-    text = []
-    treq.content(response).addCallback(text.append)
+    response = result_of(client.request(b"POST", b"http://up/v1/x%2Fy", headers=headers, data=b"{}"))
     assert (response.code, response.headers.getRawHeaders(b"x-model")) == (201, [model])
-    assert text == [b"POST /v1/x%2Fy {}"]
+    assert result_of(treq.content(response)) == b"POST /v1/x%2Fy {}"
 
 
 def test_stub_treq_stands_in_for_it():
     """Code that is given a client can be given treq's stub."""
-    stub, results = StubTreq(Echo()), []
-    stub.request("POST", "http://up/v1/x", data=b"{}").addCallback(results.append)
-    assert results[0].code == 201
+    assert result_of(StubTreq(Echo()).request("POST", "http://up/v1/x", data=b"{}")).code == 201
 
 
 @pytest.mark.parametrize("data", [None, b"", b"{}"])
 @pytest.mark.parametrize("text", [False, True])
 def test_treqs_functions_read_our_responses(data, text):
     """Over our own agent; str and bytes are the same."""
-    edge, results, content = UpstreamEdge(), [], []
+    edge = UpstreamEdge()
     method, url = ("POST", BASE.decode()) if text else (b"POST", BASE)
     headers = Headers({b"x-model": [b"m"]})
-    edge.client.request(method, url, headers=headers, data=data).addCallback(results.append)
+    results = results_of(edge.client.request(method, url, headers=headers, data=data))
     server = edge.accept()
     framing = b"" if data is None else b"Content-Length: %d\r\n" % len(data)
     assert server.take() == (
         b"POST /v1 HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nX-Model: m\r\n" + framing + b"\r\n" + (data or b"")
     )
     server.say(OK)
-    treq.content(results[0]).addCallback(content.append)
-    assert (content, results[0].length) == ([b"ok"], 2)
+    assert (result_of(treq.content(results[0])), results[0].length) == (b"ok", 2)
 
 
 def test_a_url_without_a_path_asks_for_the_root():

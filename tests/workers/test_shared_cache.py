@@ -1,6 +1,7 @@
 """The embedded cache that the supervisor keeps for its workers."""
 
 import pytest
+from fakes import result_of, results_of
 from twisted.internet.defer import Deferred
 from workers.links import linked, lose
 
@@ -44,16 +45,12 @@ def entry(size=10):
 
 
 def put(cache, key, value, ttl_s=10.0, family=None):
-    done = []
-    Deferred.fromCoroutine(cache.put(key, value, ttl_s, family)).addCallback(done.append)
-    assert done == [None]
+    assert result_of(cache.put(key, value, ttl_s, family)) is None
 
 
 def ask(cache, key):
     """Return what a `get` brings as it comes: a list that is empty while it waits."""
-    found = []
-    Deferred.fromCoroutine(cache.get(key)).addCallback(found.append)
-    return found
+    return results_of(cache.get(key))
 
 
 def body(found):

@@ -4,6 +4,7 @@ import os
 import resource
 
 import pytest
+from fakes import results_of
 from policies.rejoin.rejoining import FIRST, RETRY, Client, Rejoining, end_of
 from twisted.internet.defer import CancelledError, Deferred, fail
 from workers.links import lose, pair
@@ -180,12 +181,6 @@ def test_a_process_without_descriptors_fails_no_request(daemon, free):
     assert daemon.calls[0].readers == 0
 
 
-def results_of(deferred):
-    found = []
-    deferred.addBoth(found.append)
-    return found
-
-
 def test_a_retry_that_gives_up_is_not_told_that_there_is_no_call():
     """It took that for the word to make one of its own, for a client that had left."""
     waiting = Deferred()
@@ -193,7 +188,7 @@ def test_a_retry_that_gives_up_is_not_told_that_there_is_no_call():
     finding = SupervisedCalls(worker, None).find(b"key", None)
     found = results_of(finding)
     finding.cancel()
-    assert found[0].check(CancelledError)
+    assert isinstance(found[0], CancelledError)
     waiting.callback(None)  # nobody hears it
 
 

@@ -1,5 +1,6 @@
 """All workers of a machine know which upstream has which state."""
 
+from fakes import results_of
 from twisted.internet.task import Clock
 
 from openai_proxy.workers.shared_state import StateServer
@@ -11,8 +12,7 @@ def test_what_one_worker_learnt_another_finds():
     server = StateServer(clock)
     server.keep(([1], 7, 60.0))
     assert server.find([1]) == {1: 7}
-    found = []
-    server.find([1, 2]).addCallback(found.append)
+    found = results_of(server.find([1, 2]))
     server.keep(([2], 8, 60.0))
     clock.advance(0)
     assert found == [{1: 7, 2: 8}]

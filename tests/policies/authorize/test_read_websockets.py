@@ -1,7 +1,7 @@
 """Which WebSockets have their turns read, which pass unread, and which are not opened."""
 
 import pytest
-from fakes import Body, exchange, response, through
+from fakes import Body, Forward, exchange, outcome_of, response, through
 
 from openai_proxy.exchange.access_errors import WebSocketNotAllowed
 from openai_proxy.exchange.messages import ProxyRequest
@@ -31,21 +31,15 @@ def opened(key="alice", endpoint="responses", upgrade=True, status=101, **fields
         upgrade=upgrade,
         endpoint=endpoint,
     )
-    sent = []
-
-    async def forward(request):
-        sent.append(request)
-        return response(Body(), (b"Upgrade", b"websocket"), EXTENSIONS, status=status)
-
-    answers, failures = [], []
-    through(stage, request, forward).addCallbacks(answers.append, failures.append)
-    if failures:
-        assert not sent
-        return failures[0].value
+    forward = Forward(response(Body(), (b"Upgrade", b"websocket"), EXTENSIONS, status=status))
+    outcome = outcome_of(through(stage, request, forward))
+    if isinstance(outcome, Exception):
+        assert not forward.requests
+        return outcome
     return (
         request.exchange.inspection,
-        EXTENSIONS in sent[0].headers,
-        EXTENSIONS in answers[0].headers,
+        EXTENSIONS in forward.requests[0].headers,
+        EXTENSIONS in outcome.headers,
     )
 
 

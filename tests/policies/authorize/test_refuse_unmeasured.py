@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fakes import exchange, refusal, through
+from fakes import exchange, refusal
 
 from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
@@ -180,6 +180,12 @@ def test_a_limit_of_tokens_for_everybody_counts_but_for_those_who_have_none():
     assert error_of(stage, key="free", endpoint="realtime/sessions") is None
 
 
+def opening(query, key, endpoint):
+    """Return the request that opens a WebSocket."""
+    record = exchange(credential_id=key)
+    return ProxyRequest(b"GET", b"/realtime?" + query, [], None, record, upgrade=True, endpoint=endpoint)
+
+
 @pytest.mark.parametrize(
     ("endpoint", "query", "param"),
     [
@@ -191,26 +197,6 @@ def test_a_limit_of_tokens_for_everybody_counts_but_for_those_who_have_none():
 def test_what_a_websocket_transcribes_is_not_measured(endpoint, query, param):
     """It costs without any response, whose usage would tell."""
     stage = RefuseUnmeasured(frozenset(["alice"]))
-    failures, passed = [], []
-
-    async def forward(request):
-        passed.append(request)
-
-    for key, target in (("alice", b"/realtime?" + query), ("bob", b"/realtime?" + query)):
-        request = ProxyRequest(
-            b"GET", target, [], None, exchange(credential_id=key), upgrade=True, endpoint=endpoint
-        )
-        through(stage, request, forward).addErrback(failures.append)
-    assert [failure.value.param for failure in failures] == [param]
-    assert len(passed) == 1
-    request = ProxyRequest(
-        b"GET",
-        b"/realtime?model=x",
-        [],
-        None,
-        exchange(credential_id="alice"),
-        upgrade=True,
-        endpoint="realtime",
-    )
-    through(stage, request, forward)
-    assert len(passed) == 2
+    refused, passed = (refusal(stage, opening(query, key, endpoint)) for key in ("alice", "bob"))
+    assert (refused.param, passed) == (param, None)
+    assert refusal(stage, opening(b"model=x", "alice", "realtime")) is None

@@ -5,7 +5,7 @@ import random
 
 import brotli
 import pytest
-from fakes import Recorder, exchange, result_of, through
+from fakes import Recorder, exchange, outcome_of, result_of, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
@@ -330,16 +330,8 @@ def test_bodies_in_memory_are_bounded_together():
 
     def ask():
         request = ProxyRequest(b"POST", b"/responses", [], body, exchange(), buffered=True)
-        failures = []
-
-        def run():
-            through(ReadBody(99_999, buffered=buffered), request, Recorder()).addErrback(failures.append)
-
-        try:
-            run()
-        except Overloaded as error:
-            failures.append(error)
-        return request, failures
+        outcome = outcome_of(through(ReadBody(99_999, buffered=buffered), request, Recorder()))
+        return request, isinstance(outcome, Overloaded)
 
     first, _ = ask()
     assert buffered.held_bytes == len(body)

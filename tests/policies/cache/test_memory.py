@@ -1,7 +1,7 @@
 """The embedded store: bounded, forgetful in the right order."""
 
 import pytest
-from twisted.internet.defer import Deferred
+from fakes import result_of
 from twisted.internet.task import Clock
 
 from openai_proxy.policies.cache.entry import CacheEntry
@@ -17,20 +17,14 @@ class Shelf:
 
     def put(self, key, size, ttl_s=10.0, family=None):
         entry = CacheEntry(b"OK", [], (b"x" * size,), 0.0)
-        self._run(self.store.put(key, entry, ttl_s, family))
+        result_of(self.store.put(key, entry, ttl_s, family))
         return entry
 
     def forget(self, family):
-        self._run(self.store.forget(family))
+        result_of(self.store.forget(family))
 
     def get(self, key):
-        return self._run(self.store.get(key))
-
-    @staticmethod
-    def _run(coroutine):
-        results = []
-        Deferred.fromCoroutine(coroutine).addCallback(results.append)
-        return results[0]
+        return result_of(self.store.get(key))
 
 
 def test_an_entry_lives_its_time():

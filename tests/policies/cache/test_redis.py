@@ -1,5 +1,6 @@
 """The store in Redis, over a connection that answers as the test says."""
 
+from fakes import result_of
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from openai_proxy.policies.cache.entry import CacheEntry
@@ -30,12 +31,6 @@ class Connection:
         return succeed(b"OK")
 
 
-def result(coroutine):
-    results = []
-    Deferred.fromCoroutine(coroutine).addCallback(results.append)
-    return results[0]
-
-
 def entry_of(*chunks):
     return CacheEntry(b"OK", [(b"a", b"b")], chunks, 5.0)
 
@@ -44,18 +39,18 @@ def test_value_and_time_to_live_are_one_command():
     """No entry can stay for ever because a daemon died between two commands."""
     connection = Connection()
     store = RedisStore(connection, None)
-    result(store.put(KEY, entry_of(b"one", b"two"), 1.5))
+    result_of(store.put(KEY, entry_of(b"one", b"two"), 1.5))
     ((command, name, _, unit, ttl_ms),) = connection.commands
     assert (command, name, unit, ttl_ms) == ("SET", NAME, "PX", 1500)
-    assert result(store.get(KEY)).chunks == (b"one", b"two")
-    assert result(store.get(b"\x02" * 32)) is None
+    assert result_of(store.get(KEY)).chunks == (b"one", b"two")
+    assert result_of(store.get(b"\x02" * 32)) is None
 
 
 def test_an_entry_of_a_family_is_on_its_list():
     """Every daemon finds what is to be forgotten; the list holds what can still be there, and no longer."""
     connection = Connection()
     store = RedisStore(connection, None)
-    result(store.put(KEY, entry_of(b"one"), 1.5, b"\x02" * 32))
+    result_of(store.put(KEY, entry_of(b"one"), 1.5, b"\x02" * 32))
     family = PREFIX + b"02" * 32
     assert connection.commands[:-1] == [
         ("ZADD", family, 5.0, NAME),
@@ -69,10 +64,10 @@ def test_a_family_is_forgotten_together():
     """What is on the list goes, in commands of a bounded length; an empty list costs one."""
     connection = Connection()
     store = RedisStore(connection, None)
-    result(store.forget(b"\x02" * 32))
+    result_of(store.forget(b"\x02" * 32))
     assert connection.commands == [("ZRANGE", PREFIX + b"02" * 32, 0, -1)]
     connection.members = [b"%d" % number for number in range(501)]
-    result(store.forget(b"\x02" * 32))
+    result_of(store.forget(b"\x02" * 32))
     assert connection.commands[2:] == [("DEL", *connection.members[:500]), ("DEL", b"500")]
 
 
@@ -80,16 +75,16 @@ def test_large_values_are_compressed():
     """Memory in Redis and bytes on the network are spared."""
     connection = Connection()
     store = RedisStore(connection, None)
-    result(store.put(KEY, entry_of(b"0" * 100_000), 1))
+    result_of(store.put(KEY, entry_of(b"0" * 100_000), 1))
     assert len(connection.values[NAME]) < 1_000
-    assert result(store.get(KEY)).chunks == (b"0" * 100_000,)
+    assert result_of(store.get(KEY)).chunks == (b"0" * 100_000,)
 
 
 def test_entries_over_the_bound_are_not_written():
     """One huge answer does not block the connection for the others."""
     connection = Connection()
     store = RedisStore(connection, None, entry_bytes=10_000)
-    result(store.put(KEY, entry_of(b"0" * 10_000), 1))
+    result_of(store.put(KEY, entry_of(b"0" * 10_000), 1))
     assert connection.commands == []
 
 
@@ -99,7 +94,7 @@ def test_nonsense_is_a_miss():
     store = RedisStore(connection, None)
     for nonsense in (b"", b"nonsense", 5, [b"x"]):
         connection.values[NAME] = nonsense
-        assert result(store.get(KEY)) is None
+        assert result_of(store.get(KEY)) is None
     assert store.rejected == 4
 
 
@@ -108,10 +103,10 @@ def test_redis_away_is_a_miss():
     connection = Connection()
     connection.away = True
     store = RedisStore(connection, None)
-    assert result(store.get(KEY)) is None
-    assert result(store.put(KEY, entry_of(b"x"), 1)) is None
-    assert result(store.put(KEY, entry_of(b"x"), 1, b"family")) is None
-    assert result(store.forget(b"family")) is None
+    assert result_of(store.get(KEY)) is None
+    assert result_of(store.put(KEY, entry_of(b"x"), 1)) is None
+    assert result_of(store.put(KEY, entry_of(b"x"), 1, b"family")) is None
+    assert result_of(store.forget(b"family")) is None
     assert store.failed == 4
 
 

@@ -1,6 +1,7 @@
 """What Redis admits for nobody is given back: the client has left, or was served without it."""
 
 import pytest
+from fakes import results_of
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
@@ -35,9 +36,8 @@ def admitting():
     clock = Clock()
     client = Client()
     store = RedisStore(client, EmbeddedStore(clock.seconds), clock)
-    ends = []
     asked = Deferred.fromCoroutine(store.admit("k", LIMITS, 30, "slot"))
-    asked.addBoth(ends.append)
+    ends = results_of(asked)
     (call,) = client.calls
     return store, client, asked, ends, *call
 
@@ -46,7 +46,7 @@ def test_a_client_that_leaves_frees_its_slot_and_its_tokens():
     """The slot is freed after the command that takes it, the tokens when Redis says that it took them."""
     _, client, asked, ends, _, late = admitting()
     asked.cancel()
-    assert ends[0].check(CancelledError)
+    assert isinstance(ends[0], CancelledError)
     assert client.posts == [("finish", 0.0, "slot")]
     late(ADMITTED)
     assert client.posts[1:] == [("finish", -30.0, "")]

@@ -1,6 +1,7 @@
 """What several processes and machines know together."""
 
-from twisted.internet.defer import Deferred, fail, succeed
+from fakes import result_of
+from twisted.internet.defer import fail, succeed
 
 from openai_proxy.policies.routing.redis_state import PREFIX, RedisState
 from openai_proxy.policies.routing.state_homes import StateHomes, StateMemory
@@ -27,9 +28,7 @@ def homes(redis):
 
 
 def find(state, *names):
-    results = []
-    Deferred.fromCoroutine(state.find(names)).addCallback(results.append)
-    return results[0]
+    return result_of(state.find(names))
 
 
 def test_another_machine_finds_what_one_learnt():

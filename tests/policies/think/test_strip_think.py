@@ -5,7 +5,6 @@ import json
 import fakes
 import pytest
 from fakes import Body, Forward, Whole, result_of, through
-from twisted.internet.defer import Deferred
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
@@ -154,19 +153,13 @@ def stored(stage, method, endpoint, body, headers=(JSON,), target=None):
     request = make_request(method, endpoint=endpoint, model=None)
     if target is not None:
         request = request.evolve(target=target)
-    seen = []
-
-    async def forward(forwarded):
-        seen.append(forwarded)
-        return ProxyResponse(200, b"OK", list(headers), body=Body())
-
-    results = []
-    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
-    for body_filter in results[0].filters:
+    forward = Forward(ProxyResponse(200, b"OK", list(headers), body=Body()))
+    for body_filter in result_of(through(stage, request, forward)).filters:
         body = b"".join([body_filter.feed(body[i : i + 7]) for i in range(0, len(body), 7)])
         body += body_filter.finish()
-    assert (b"Accept-Encoding", b"identity") in seen[0].headers
-    return seen[0].target, body
+    (sent,) = forward.requests
+    assert (b"Accept-Encoding", b"identity") in sent.headers
+    return sent.target, body
 
 
 @pytest.mark.parametrize(
@@ -240,13 +233,8 @@ def held_by(buffered, *, stored=False, headers=(SSE,), target=b"/x"):
     endpoint, method = ("responses/{id}", b"GET") if stored else ("chat/completions", b"POST")
     request = make_request(method, endpoint)
     request.target = target
-
-    async def forward(forwarded):
-        return ProxyResponse(200, b"OK", list(headers), body=Body())
-
-    results = []
-    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
-    (body_filter,) = results[0].filters
+    forward = Forward(ProxyResponse(200, b"OK", list(headers), body=Body()))
+    (body_filter,) = result_of(through(stage, request, forward)).filters
     return body_filter, request.exchange
 
 
