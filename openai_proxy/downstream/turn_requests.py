@@ -9,7 +9,10 @@ from ..exchange.errors import Overloaded, ProxyError, ShuttingDown
 from ..exchange.messages import ProxyRequest
 from ..exchange.record import Exchange, HeaderPairs
 
-_OLD = "This WebSocket has been open for as long as openai-proxy lets one be (websocket.session_s): open another."
+_OLD = (
+    "This WebSocket has been open for the longest time that openai-proxy allows (websocket.session_s): open a"
+    " new one."
+)
 
 
 class TurnRequests:

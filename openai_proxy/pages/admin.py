@@ -39,7 +39,7 @@ class TokenRequired(ProxyError):
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "token_required"
     default_message = (
-        "Changes need an admin.token (ADMIN__TOKEN), shown as Authorization: Bearer TOKEN, or an admin.port on a"
+        "Changes need an admin.token (ADMIN__TOKEN), sent as Authorization: Bearer TOKEN, or an admin.port on a"
         " Unix socket."
     )
 
@@ -49,7 +49,7 @@ class ForeignOrigin(ProxyError):
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "foreign_origin"
-    default_message = "openai-proxy answers the operator's pages to no page of another web origin."
+    default_message = "openai-proxy does not answer web pages of other origins here."
 
 
 _ASK = ((b"www-authenticate", b'Basic realm="openai-proxy", charset="UTF-8"'),)

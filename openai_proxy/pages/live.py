@@ -27,7 +27,10 @@ class NoSuchExchange(ProxyError):
 
     status, reason = 404, b"Not Found"
     type, code = "invalid_request_error", "exchange_not_found"
-    default_message = "No exchange with this id runs here or is kept; live.history says how many are."
+    default_message = (
+        "No running or recent exchange has this id; live.history is the number of ended exchanges that are"
+        " kept."
+    )
 
 
 def _json(document: object) -> Rendered:

@@ -98,5 +98,6 @@ class Objects(Section):
         "key", "whether the keys of one `group` share their objects: 'key' or 'group'"
     )
     unknown: Annotated[Literal["refuse", "allow"], LowerCase, Allowed("'refuse' or 'allow'")] = setting(
-        "refuse", "what becomes of objects without a recorded owner, older than `owners`: 'refuse' or 'allow'"
+        "refuse",
+        "what happens with objects without a recorded owner, which are older than `owners`: 'refuse' or 'allow'",
     )

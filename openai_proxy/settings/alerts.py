@@ -49,7 +49,7 @@ class Alerts(Section):
         Allowed("numbers above 0, at most 10, such as 0.8, 1.0; or 'none'"),
     ] = setting(
         (0.8, 1.0),
-        "the parts of a budget at which an alert is given, once for each key and period",
+        "the shares of a budget at which an alert is sent, once for each key and period",
         default_text="0.8,1.0",
     )
     url: Annotated[
@@ -61,7 +61,7 @@ class Alerts(Section):
         None, "where alerts are posted as JSON, besides the log", secret=True, url=True, default_text="none"
     )
     format: Annotated[Literal["json", "slack"], LowerCase, Allowed("'json' or 'slack'")] = setting(
-        "json", "the form of what is posted: 'json' (an event) or 'slack' (a text)"
+        "json", "the form of the alerts: 'json' (an event) or 'slack' (a text)"
     )
     secret: Key | None = setting(
         None,

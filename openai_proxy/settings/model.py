@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     )
     upstream: Upstream = setting(Upstream(), "the upstream")
     client_api_keys: KeyList = setting(
-        (), "keys that clients must show, separated by commas", secret=True, default_text="none"
+        (), "keys that clients must send, separated by commas", secret=True, default_text="none"
     )
     api_key_mapping: KeyMapping = setting(
         (), "JSON object: client key to upstream key", secret=True, default_text="none"
@@ -84,22 +84,22 @@ class Settings(BaseSettings):
     routing: Routing = setting(Routing(), "one of several upstreams")
     on_disconnect: OnDisconnect = setting(
         "cancel",
-        "what becomes of an upstream call whose client leaves: cancel, or finish (it goes on, and the client's retry"
+        "what happens to an upstream call whose client leaves: cancel, or finish (it goes on, and the client's retry"
         " joins it)",
     )
     rejoin_s: Seconds = setting(60.0, "how long such a call goes on, and its answer waits for a retry")
     rejoin_bytes: Count = setting(
-        8 * MIB, "most that is recorded of an answer; a larger one cannot be joined"
+        8 * MIB, "the largest answer that is recorded; a larger one cannot be joined"
     )
     keepalive_s: OptionalSeconds = setting(
         None,
-        "after how long a silence a stream of events gets a comment, which keeps balancers from cutting it",
+        "the silence after which a stream of events gets a comment, so that balancers do not cut it",
         default_text="none",
     )
     keepalive_before_head: Flag = setting(
         False,
-        "whether it gets one before the upstream has answered, too: it begins with 200 then, and a failure is an"
-        " event",
+        "whether comments also begin before the upstream has answered: the response then begins with status"
+        " 200, and a failure is an event",
     )
     budget_cut: Flag = setting(
         False, "whether a stream ends as soon as it has cost what the budget of its key had left"
@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     access: Access = setting(Access(), "trusted proxies, and who may read the pages")
     observers: Specs = setting(
         ("console",),
-        "what watches the exchanges, besides the console: 'name:key=value', repeated; 'none' turns the console and those before it off",
+        "observers of the exchanges, besides the console: 'name:key=value', repeated; 'none' turns the console"
+        " and those before it off",
         option="observer",
         repr=False,
     )
@@ -134,7 +135,7 @@ class Settings(BaseSettings):
     admin: Admin = setting(Admin(), "the operator's side")
     tags: TagHeaders = setting(
         (),
-        "headers that say who within a key a request is for, such as team = 'x-team' (as a variable:"
+        "headers that name the team, project or the like of a request, such as team = 'x-team' (as a variable:"
         " team=x-team,project=x-project); at most 200 values of each are counted separately",
         default_text="none",
     )

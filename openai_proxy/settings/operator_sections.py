@@ -53,7 +53,7 @@ class Storage(Section):
     )
     spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
     spool_bytes: Count = setting(
-        1024 * MIB, "most that may wait there; above that, lines are lost and requests continue"
+        1024 * MIB, "the most bytes that may wait there; above that, lines are lost and requests continue"
     )
 
 
@@ -78,7 +78,8 @@ class Cost(Section):
     )
     state_file: Text | None = setting(
         None,
-        "SQLite file of budgets, usage totals, owners of objects and what batches ask for; 'none' keeps them in memory",
+        "SQLite file of budgets, usage totals, owners of objects and what batches ask for; 'none' keeps them"
+        " in memory",
         default_text="openai-proxy.sqlite3 with budgets, admin.token, objects.owners or keys with models that may run"
         " batches, else none",
     )
@@ -117,8 +118,8 @@ class Live(Section):
     )
     capture_bytes: BytesOrZero = setting(
         0,
-        "whole exchanges kept in memory for the live view, redacted as in the exchange log: together at most this,"
-        " in each process; 0 keeps none",
+        "the most bytes of whole exchanges that each process keeps in memory for the live view, redacted as in"
+        " the exchange log; 0 keeps none",
     )
 
 
@@ -127,8 +128,8 @@ class KeyStore(Section):
 
     url: KeyStoreURL = setting(
         None,
-        "where client keys made at run time are kept: 'sqlite:PATH', or a Redis that machines share; only client"
-        " keys are admitted then, also while there is none yet",
+        "where client keys made at run time are kept: 'sqlite:PATH', or a Redis that machines share; then only"
+        " client keys are admitted, even if there is none yet",
         secret=True,
         url=True,
         default_text="none",

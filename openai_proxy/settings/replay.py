@@ -48,7 +48,7 @@ class FaultEntry(Section):
     match: Text = setting("*", "the endpoint, such as `chat/completions`, or a glob", toml_only=True)
     model: Text = setting("*", "the model's name, or a glob", toml_only=True)
     rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Allowed("a number from 0 to 1")] = setting(
-        1.0, "the part of the requests", toml_only=True
+        1.0, "the share of the requests", toml_only=True
     )
     kind: Annotated[
         str,
@@ -61,7 +61,7 @@ class FaultEntry(Section):
         toml_only=True,
     )
     seed: Annotated[int, Field(ge=0, le=2**53), Allowed("a whole number")] = setting(
-        0, "the same seed strikes the same requests in every run", toml_only=True
+        0, "the same seed selects the same requests in every run", toml_only=True
     )
 
 
@@ -70,7 +70,7 @@ class Replay(Section):
 
     ignore: Annotated[tuple[Text, ...], Words, Allowed("names of members of the JSON body")] = setting(
         ("user", "metadata", "safety_identifier", "prompt_cache_key", "stream_options"),
-        "members of the JSON body that do not count when a request is looked up",
+        "members of the JSON body that are not compared when a request is looked up",
     )
     repeat: Annotated[Literal["last", "cycle", "error"], LowerCase, Allowed("'last', 'cycle' or 'error'")] = (
         setting(

@@ -59,7 +59,7 @@ class Upstream(Section):
         option="upstream",
     )
     api_key: Key | None = setting(
-        None, "key injected towards the upstream", env=("OPENAI_API_KEY",), secret=True
+        None, "the key that is sent to the upstream", env=("OPENAI_API_KEY",), secret=True
     )
     auth_header: HeaderName = setting(
         "authorization", "header that carries the key: 'authorization' (Bearer) or a name like 'api-key'"
@@ -90,13 +90,13 @@ class Upstream(Section):
     )
     drop_headers: HeaderGlobs = setting(
         (),
-        "request headers kept from the upstream: names or globs such as 'cf-*', separated by commas;"
-        " credentials and what frames the message always stay",
+        "request headers that are not sent to the upstream: names or globs such as 'cf-*', separated by"
+        " commas; credentials and headers that frame the message cannot be dropped",
     )
     dns_ttl_s: SecondsOrZero = setting(
         30.0,
-        "how long an upstream's host name is not looked up again for a new connection, unless none can be made;"
-        " 0 looks it up each time",
+        "how long the addresses of an upstream's host name are used for new connections before it is looked up"
+        " again (at once, if no connection can be made); 0 looks it up each time",
     )
     warm_connections: FewConnections = setting(
         0,
@@ -156,17 +156,18 @@ class Routing(Section):
 
     stick: Stick = setting(
         "state",
-        "what keeps a request at an upstream: state (the upstream that has what it refers to), cache (its session's prompt"
+        "what keeps a request at an upstream: state (the upstream that has what it refers to), cache (its"
+        " session's prompt"
         " cache is there too) or off",
     )
     balance: BalanceBy = setting(
         "weight",
-        "how the others are distributed: weight, or least_busy (the less busy one of two drawn by weight)",
+        "how all other requests are distributed: weight, or least_busy (the less busy one of two drawn by weight)",
     )
     session_header: SessionHeader | None = setting(
-        None, 'request header that names a session, as `x-session-id`, for `routing.stick = "cache"`'
+        None, 'request header that names a session, such as `x-session-id`, for `routing.stick = "cache"`'
     )
-    session_header_private: Flag = setting(False, "whether that header stays here and does not go upstream")
+    session_header_private: Flag = setting(False, "whether that header is not sent upstream")
     state_entries: Entries = setting(
         100_000, "names of state that each process remembers, the most recently used ones"
     )
@@ -184,7 +185,7 @@ class Think(Section):
 
     mode: ThinkMode = setting(
         "keep",
-        "what becomes of think blocks: keep, strip or reasoning_content (STRIP_THINK_TAGS=true means strip)",
+        "what happens to think blocks: keep, strip or reasoning_content (STRIP_THINK_TAGS=true means strip)",
         env=("STRIP_THINK_TAGS",),
         canonical_first=True,
     )
@@ -227,7 +228,8 @@ class Limits(Section):
     )
     form_model_bytes: Count = setting(
         64 * 1024,
-        "how far into a form its `model` may come if the key has `models`; the form is held so far, then refused",
+        "the beginning of a form in which its `model` must come if the key has `models`: it is held in memory,"
+        " and the form is refused after that",
     )
     body_bytes: OptionalCount = setting(None, "largest body of any kind")
     target_bytes: Count = setting(16 * 1024, "longest request target")
@@ -239,7 +241,8 @@ class Limits(Section):
     body_min_bytes_per_s: Count = setting(50, "slowest upload, over the last 10 s, after the first 5 s")
     keep_alive_s: Seconds = setting(
         120.0,
-        "how long an idle client connection stays open; pools of programs in front of the proxy keep theirs up to 90 s",
+        "how long an idle client connection stays open; pools of programs in front of the proxy keep theirs up"
+        " to 90 s",
     )
     write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
     exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
@@ -250,8 +253,8 @@ class WebSocket(Section):
 
     responses: OnOff = setting(
         True,
-        "whether WebSockets of /responses are opened: on or off (then clients that can do so use HTTP,"
-        " for which parameters and the removal of thoughts apply too)",
+        "whether WebSockets of /responses are accepted: on, or off (then clients use HTTP if they can, for"
+        " which parameters and the removal of thoughts apply)",
         default_text="on",
     )
     inspect: WhatIsRead = setting(

@@ -70,7 +70,9 @@ class UpstreamEntry(Section):
         toml_only=True,
     )
     weight: Weight = setting(1.0, "share of the requests among those of the same priority", toml_only=True)
-    priority: NaturalCount = setting(0, "the lowest number goes first, others if that fails", toml_only=True)
+    priority: NaturalCount = setting(
+        0, "upstreams with the lowest number are used first, the others if those fail", toml_only=True
+    )
     headers: StaticHeaders = setting(
         (),
         "header lines added to its requests, as `upstream.headers`; at the origin of `upstream.base_url` those too",
@@ -156,7 +158,7 @@ class KeyEntry(Section):
     )
     upstream_key: Key | None = setting(
         None,
-        "what goes upstream for it, to the origin of `upstream.base_url` and to no other;"
+        "the key that is sent upstream for it, to the origin of `upstream.base_url` and to no other;"
         " without one, its mapping or `upstream.api_key`",
         toml_only=True,
         secret=True,
@@ -186,7 +188,7 @@ class KeyEntry(Section):
     budget_unmeasured: Annotated[Literal["allow", "refuse"], LowerCase, Allowed("'allow' or 'refuse'")] = (
         setting(
             "refuse",
-            "with a budget: what becomes of requests whose cost cannot be measured (service tiers other than auto,"
+            "with a budget: what happens to requests whose cost cannot be measured (service tiers other than auto,"
             " default and flex, tools with a fee of their own, batches whose input file is not known, models without"
             " a price once anything is spent)",
             toml_only=True,
@@ -205,7 +207,7 @@ class KeyEntry(Section):
     tags: TagValues = setting(
         (), "tags that its requests have whatever their headers say, as `tags`", toml_only=True
     )
-    note: Note | None = setting(None, "whatever its operator wants to remember of it", toml_only=True)
+    note: Note | None = setting(None, "a note for the operator", toml_only=True)
     owns_all: Flag = setting(
         False, "for an administrator: whether it sees the stored objects of all keys", toml_only=True
     )
@@ -263,30 +265,30 @@ class PriceEntry(Section):
         toml_only=True,
     )
     input_audio_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million input tokens of sound", toml_only=True
+        None, "US dollars for a million audio input tokens", toml_only=True
     )
     output_audio_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million output tokens of sound", toml_only=True
+        None, "US dollars for a million audio output tokens", toml_only=True
     )
     cached_audio_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million cached input tokens of sound", toml_only=True
+        None, "US dollars for a million cached audio input tokens", toml_only=True
     )
     input_image_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million input tokens of images", toml_only=True
+        None, "US dollars for a million image input tokens", toml_only=True
     )
     output_image_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million output tokens of images", toml_only=True
+        None, "US dollars for a million image output tokens", toml_only=True
     )
     cached_image_usd_per_million: Dollars | None = setting(
-        None, "US dollars for a million cached input tokens of images", toml_only=True
+        None, "US dollars for a million cached image input tokens", toml_only=True
     )
     audio_usd_per_hour: Dollars | None = setting(
-        None, "US dollars for an hour of sound, if an answer reports seconds", toml_only=True
+        None, "US dollars for an hour of audio, if an answer reports seconds", toml_only=True
     )
     service_tiers: Factors = setting(
         {},
         "factors on these prices by the service tier that the answer names, such as `{ flex = 0.5 }`;"
-        " without its factor, the cost in another tier than the default one is not known",
+        " without a factor, the cost in any tier but the default one is not known",
         toml_only=True,
     )
 

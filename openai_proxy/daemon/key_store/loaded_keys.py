@@ -38,7 +38,7 @@ async def _of_store(asked: Deferred[T]) -> T:
     except CancelledError:
         raise
     except StoreFull:
-        raise TooManyKeys(f"The key store holds {MOST_KEYS} keys, which is the most it takes.") from None
+        raise TooManyKeys(f"The key store holds {MOST_KEYS} keys, which is its maximum.") from None
     except Exception as error:
         raise KeyStoreUnavailable from error
 
@@ -212,7 +212,7 @@ class LoadedKeys:
             if await _of_store(self._store.put(name, old, data)):
                 await self._put_in_force(name, data)
                 return new
-        raise KeyStoreUnavailable("Others are changing this key all the time; try again.")
+        raise KeyStoreUnavailable("Others are changing this key at the same time; try again.")
 
     async def _put_in_force(self, name: str, data: bytes | None) -> None:
         """Apply a change that the store has accepted here and, if they can be reached, in the other processes."""

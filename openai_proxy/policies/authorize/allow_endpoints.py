@@ -104,6 +104,6 @@ def _message(request: ProxyRequest, access: EndpointAccess) -> str:
     listed = ", ".join(entries[:_MOST_SHOWN]) + (", ..." if len(entries) > _MOST_SHOWN else "")
     allowed = f" It may call: {listed}." if listed else ""
     return (
-        f"openai-proxy does not let this API key call {method} {name}.{allowed} Whoever runs it can add the"
+        f"openai-proxy does not let this API key call {method} {name}.{allowed} The operator can add the"
         " endpoint to `endpoints` of the key, or to access.endpoints."
     )

@@ -154,7 +154,7 @@ def shared_objects(settings: Settings) -> Iterator[str]:
     if len(set(used)) < len(used):
         yield (
             "client keys that share an upstream key see each other's stored objects (files, batches, responses):"
-            ' objects.owners = "enforce" lets each see its own only.'
+            ' objects.owners = "enforce" lets each key see only its own.'
         )
 
 

@@ -48,12 +48,12 @@ ITEM_BYTES = 64 * 1024
 _ITEM = b'"response.output_item.added"'
 _MOST_IDS = 1000
 _FILTERED = (
-    "openai-proxy lets no run of an evaluation choose among stored answers by filters (objects.owners), because they may"
-    " be another key's: take a file as its source."
+    "openai-proxy does not allow a run of an evaluation to select stored answers by filters (objects.owners),"
+    " because they may belong to another key: use a file as its source."
 )
 _UNCLEAR_FORM = (
-    "openai-proxy must read which stored objects the fields of this form name (objects.owners), and cannot: send it not"
-    " compressed, with one plain boundary, and with such fields before its files."
+    "openai-proxy must read which stored objects the fields of this form name (objects.owners), but cannot:"
+    " send it uncompressed, with one plain boundary, and with such fields before its files."
 )
 
 

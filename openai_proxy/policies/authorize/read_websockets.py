@@ -67,8 +67,8 @@ class ReadWebSockets:
         if self._never:
             if rule is not None:
                 raise WebSocketNotRead(
-                    "openai-proxy does not open a WebSocket for this API key, for it may not read what goes through"
-                    f" it (websocket.inspect is never), and the key has {rule}: send the same request by HTTP (POST)."
+                    "openai-proxy does not open a WebSocket for this API key, because it may not read its messages"
+                    f" (websocket.inspect is never), and the key has {rule}: send the same request by HTTP (POST)."
                 )
             return forward(request)
         if rule is None and not self._reads_all and key not in self._limited:

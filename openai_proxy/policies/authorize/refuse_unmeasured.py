@@ -38,7 +38,7 @@ _MAY_NAME_NONE = frozenset(
 )
 """Endpoints whose model has a default, which the answer does not name: it would have no price."""
 _WHY = {
-    "": "what it runs tells its usage nowhere, or has a fee of its own",
+    "": "its usage is not reported, or it has a fee of its own",
     "model": "it names no model",
     "service_tier": "only the service tiers auto, default and flex can be measured",
     "tools": "one of its tools has a fee of its own",
@@ -71,7 +71,7 @@ class RefuseUnmeasured:
         if param is not None:
             raise NotMeasured(
                 f"openai-proxy cannot measure what this request costs ({_WHY[param]}), and this API key has a"
-                " budget: whoever runs it can set budget_unmeasured = 'allow' for the key.",
+                " budget: the operator can set budget_unmeasured = 'allow' for the key.",
                 param=param or None,
             )
         return forward(request)

@@ -25,17 +25,17 @@ log = logger(__name__)
 
 _LONGEST_ID = 256
 _UNKNOWN = (
-    "openai-proxy does not know what the input file of this batch asks for, and this API key has {rule}: upload"
+    "openai-proxy has not read the input file of this batch, and this API key has {rule}: upload"
     " the file with this key through this proxy (POST /files, a form with purpose=batch, not compressed), then create"
     " the batch with the id of the answer."
 )
 _UNREAD = (
-    "openai-proxy could not read the input file of this batch, and this API key has {rule}: {problem}. Mend the"
-    " file, and upload it once more."
+    "openai-proxy could not read the input file of this batch, and this API key has {rule}: {problem}. Correct the"
+    " file, and upload it again."
 )
 _FEE = (
-    "openai-proxy cannot measure what this batch costs, and this API key has a budget: {what}. Whoever runs it can"
-    " set budget_unmeasured = 'allow' for the key."
+    "openai-proxy cannot measure what this batch costs, and this API key has a budget: {what}. The operator can set"
+    " budget_unmeasured = 'allow' for the key."
 )
 _measured = EndpointRules((METERED,))
 
@@ -106,9 +106,7 @@ class AllowBatches:
             raise
         except Exception as error:
             log.debug("batches' input files cannot be looked up: {reason}", reason=str(error))
-            raise OwnersUnavailable(
-                "openai-proxy cannot look up now what this batch's input file asks for."
-            ) from None
+            raise OwnersUnavailable("openai-proxy cannot look up the input file of this batch now.") from None
         return found[1] if found is not None and found[0] == owner else None
 
     @staticmethod
