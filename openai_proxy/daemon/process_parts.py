@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
-from ..policies.cache.elsewhere import LocalCalls, OtherCalls
+from ..policies.cache.other_calls import LocalCalls, OtherCalls
 from ..policies.routing.health import UpstreamHealth
 from ..upstream.mock.memory import MockMemory
 from .cassettes import Cassettes

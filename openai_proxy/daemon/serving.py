@@ -21,7 +21,7 @@ from ..net.socket_group import SocketGroup
 from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
-from ..policies.cache.elsewhere import LocalCalls
+from ..policies.cache.other_calls import LocalCalls
 from ..settings import Settings
 from .cassettes import Cassettes
 from .connection_limits import log_capacity

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from ..policies.cache.elsewhere import OtherCalls
+from ..policies.cache.other_calls import OtherCalls
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
 from ..policies.routing.health import UpstreamHealth

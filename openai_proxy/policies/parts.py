@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .cache.elsewhere import OtherCalls
+from .cache.other_calls import OtherCalls
 from .cache.store import CacheStore
 from .limits.store import LimitStore
 from .routing.state_homes import StateHomes

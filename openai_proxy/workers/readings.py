@@ -26,7 +26,7 @@ from zope.interface import implementer
 from ..exchange.bodies import BODY_DONE
 from ..exchange.messages import ResponseBody
 from ..exchange.upstream_errors import UpstreamTimeout
-from ..policies.cache.elsewhere import FromElsewhere
+from ..policies.cache.other_calls import OtherCallResponse
 
 _SIZE = Struct(">I")
 _WHOLE, _LATE = b"w", b"t"
@@ -54,14 +54,14 @@ class ReadingServer(Protocol):
 
     def __init__(
         self,
-        find: Callable[[], Deferred[FromElsewhere | None]],
+        find: Callable[[], Deferred[OtherCallResponse | None]],
         begun: Callable[[ReadingServer], object],
         ended: Callable[[ReadingServer], object],
     ) -> None:
         self._find = find
         self._begun = begun
         self._ended = ended
-        self._finding: Deferred[FromElsewhere | None]
+        self._finding: Deferred[OtherCallResponse | None]
         self._body: ResponseBody | None = None
 
     def connectionMade(self) -> None:
@@ -74,7 +74,7 @@ class ReadingServer(Protocol):
         if not failure.check(CancelledError):
             self.transport.loseConnection()
 
-    def _found(self, answer: FromElsewhere | None) -> None:
+    def _found(self, answer: OtherCallResponse | None) -> None:
         if answer is None:
             self.transport.loseConnection()
             return
@@ -129,7 +129,7 @@ class Reading(Protocol):
     """The body comes piece by piece."""
 
     def __init__(self) -> None:
-        self.found: Deferred[FromElsewhere | None] = Deferred(lambda _: self._give_up())
+        self.found: Deferred[OtherCallResponse | None] = Deferred(lambda _: self._give_up())
         self.length: int | None = None
         self._data = b""
         self._left = 0
@@ -158,7 +158,7 @@ class Reading(Protocol):
         self._has_head = True
         self.transport.pauseProducing()
         status, reason, headers, self.length = pickle.loads(head)  # noqa: S301  # from this program itself
-        self.found.callback(FromElsewhere(status, reason, headers, self))
+        self.found.callback(OtherCallResponse(status, reason, headers, self))
 
     def _take_head(self) -> bytes | None:
         if len(self._data) < _SIZE.size:

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from ..net.handover import Handover
-from ..policies.cache.elsewhere import FromElsewhere, LocalCalls, Serves
+from ..policies.cache.other_calls import LocalCalls, OtherCallResponse, Serves
 from .link import Link, LinkFactory, LinkLost, Refused
 from .messages import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 from .process import WorkerProcess
@@ -56,17 +56,17 @@ class SupervisedCalls:
         # at once: the next request must make a call of its own
         self._link.send_now(CALL_CLOSED, name)
 
-    def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+    def find(self, name: bytes, asking: Serves) -> Deferred[OtherCallResponse | None]:
         return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_FIND, name))
 
-    def claim(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+    def claim(self, name: bytes, asking: Serves) -> Deferred[OtherCallResponse | None]:
         return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_CLAIM, name))
 
-    def _ask(self, what: str, name: bytes) -> Deferred[FromElsewhere | None]:
+    def _ask(self, what: str, name: bytes) -> Deferred[OtherCallResponse | None]:
         asked = self._link.request(what, name)
         return asked.addCallbacks(lambda is_there: self._begin(name) if is_there else None, _not_found)
 
-    def _begin(self, name: bytes) -> Deferred[FromElsewhere | None]:
+    def _begin(self, name: bytes) -> Deferred[OtherCallResponse | None]:
         """Read the answer of another worker."""
         try:
             ours, theirs = reading_pair()

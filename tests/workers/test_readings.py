@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.upstream_errors import UpstreamTimeout
-from openai_proxy.policies.cache.elsewhere import FromElsewhere
+from openai_proxy.policies.cache.other_calls import OtherCallResponse
 from openai_proxy.workers.link import LinkFactory
 from openai_proxy.workers.readings import Reading, ReadingServer, reading_pair
 
@@ -54,7 +54,7 @@ class ReadingPair:
 
     def answer(self, body=None):
         """Let the head come; return whoever reads the body then."""
-        self.finding.callback(FromElsewhere(200, b"Fine", HEADERS, body or self.body))
+        self.finding.callback(OtherCallResponse(200, b"Fine", HEADERS, body or self.body))
         self.reactor.until(lambda: self.found)
         client = Client()
         self.found[0].body.deliverBody(client)
@@ -163,7 +163,7 @@ def test_who_leaves_while_it_reads_is_gone(pair):
 
 def test_who_never_reads_is_gone_too(pair):
     """An exchange that ended while it held the answer discards it."""
-    pair.finding.callback(FromElsewhere(200, b"Fine", HEADERS, pair.body))
+    pair.finding.callback(OtherCallResponse(200, b"Fine", HEADERS, pair.body))
     pair.reactor.until(lambda: pair.found)
     pair.found[0].body.discard()
     pair.reactor.until(lambda: pair.is_over)
@@ -196,7 +196,7 @@ class Endless(Body):
 def test_who_does_not_read_holds_back_the_other_worker(pair):
     """What waits between two workers is bounded, before and after the reader began; then it comes, byte for byte."""
     body = Endless()
-    pair.finding.callback(FromElsewhere(200, b"Fine", HEADERS, body))
+    pair.finding.callback(OtherCallResponse(200, b"Fine", HEADERS, body))
     pair.reactor.until(lambda: pair.found)
     pair.reactor.turn()
     before = body.given
@@ -216,7 +216,7 @@ def test_pieces_come_whole_however_the_bytes_are_split(pieces, data):
     writing, finding = StringTransport(), Deferred()
     server, body = ReadingServer(lambda: finding, nobody, nobody), Body(length=7)
     server.makeConnection(writing)
-    finding.callback(FromElsewhere(200, b"OK", HEADERS, body))
+    finding.callback(OtherCallResponse(200, b"OK", HEADERS, body))
     body.feed(*pieces)
     body.end()
     written = writing.value()
@@ -235,7 +235,7 @@ def test_an_end_that_came_before_the_reader_is_reported_to_it():
     """The other worker ended between its head and the reader's beginning."""
     reading, client = Reading(), Client()
     reading.makeConnection(StringTransport())
-    answer = FromElsewhere(200, b"OK", [], Body())
+    answer = OtherCallResponse(200, b"OK", [], Body())
     server, transport = ReadingServer(lambda: succeed(answer), nobody, nobody), StringTransport()
     server.makeConnection(transport)
     reading.dataReceived(transport.value())

@@ -15,9 +15,9 @@ from typing import Any
 from ...wire.json_members import Span, iter_members
 from ...wire.request_json import MOST_MEMBERS, TooManyMembers, check_walk, parse_int
 
-Places = Mapping[str, Any]
+ModelMembers = Mapping[str, Any]
 
-_SESSION: Places = {
+_SESSION: ModelMembers = {
     "model": True,
     "tools": {"model": True},
     "input_audio_transcription": {"model": True},
@@ -26,7 +26,7 @@ _SESSION: Places = {
 _GRADER: dict[str, Any] = {"model": True}
 _GRADER["grader"] = _GRADER
 _GRADER["graders"] = {}
-_PLACES: Places = {
+_MODEL_MEMBERS: ModelMembers = {
     "model": True,
     "models": True,
     "fallbacks": True,
@@ -112,22 +112,23 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
     `model` and no other relevant member is not walked.
     """
     names = {name.casefold() for name in document}
-    if names.isdisjoint(_PLACES) and names.isdisjoint(_HOLDERS):
+    if names.isdisjoint(_MODEL_MEMBERS) and names.isdisjoint(_HOLDERS):
         return []
-    ordinary = len(names) == len(document) and names & _PLACES.keys() == {"model"}
+    ordinary = len(names) == len(document) and names & _MODEL_MEMBERS.keys() == {"model"}
     is_plain = ordinary and b"\\u" not in text and text.count(b'"model"') == 1
     if is_plain and (names.isdisjoint(_HOLDERS) or not _may_hold_tools(text)):
         return [document["model"]]
     found: list[object] = []
-    for name, span in _spans(text, _PLACES.keys() | _HOLDERS):
+    for name, span in _spans(text, _MODEL_MEMBERS.keys() | _HOLDERS):
         lists = [
-            (_PLACES["tools"], tools) for tools in (_nested_tools(text, span) if name in _HOLDERS else ())
+            (_MODEL_MEMBERS["tools"], tools)
+            for tools in (_nested_tools(text, span) if name in _HOLDERS else ())
         ]
-        if name in _PLACES:
-            lists.append((_PLACES[name], _decoded(text, *span)))
-        for places, value in lists:
-            found.extend(islice(_within(value, places), MOST_MEMBERS + 1 - len(found)))
-            if places is _PLACES["tools"] and any(map(_draws_by_default, _listed(value))):
+        if name in _MODEL_MEMBERS:
+            lists.append((_MODEL_MEMBERS[name], _decoded(text, *span)))
+        for members, value in lists:
+            found.extend(islice(_within(value, members), MOST_MEMBERS + 1 - len(found)))
+            if members is _MODEL_MEMBERS["tools"] and any(map(_draws_by_default, _listed(value))):
                 found.append(DRAWS)
             if len(found) > MOST_MEMBERS:
                 raise TooManyMembers

@@ -233,8 +233,8 @@ def _is_whole(response: ProxyResponse) -> bool:
 
 def _created(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """Return the id at the end of the address of what was created, empty if the answer names none."""
-    places = [value for name, value in headers if name.lower() == b"location"]
-    return places[0].rstrip(b"/").rpartition(b"/")[2].decode("ascii", "replace") if places else ""
+    locations = [value for name, value in headers if name.lower() == b"location"]
+    return locations[0].rstrip(b"/").rpartition(b"/")[2].decode("ascii", "replace") if locations else ""
 
 
 async def _ids_in_form(request: ProxyRequest) -> list[str]:

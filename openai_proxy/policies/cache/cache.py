@@ -15,10 +15,10 @@ from ...exchange.record import Exchange, HeaderPairs
 from ...wire.headers import without
 from ..routing.table import model_in_path
 from .bodies import replay_body
-from .elsewhere import FromElsewhere, OtherCalls
 from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
+from .other_calls import OtherCallResponse, OtherCalls
 from .participants import Role
 from .recording_memory import RecordingMemory
 from .request_memo import Answered, RequestMemo
@@ -278,7 +278,9 @@ class Cache:
             headers = without(headers, b"set-cookie")
         return response.evolve(headers=_as_miss(headers))
 
-    async def _elsewhere(self, key: bytes, exchange: Exchange, wishes: CacheControl) -> FromElsewhere | None:
+    async def _elsewhere(
+        self, key: bytes, exchange: Exchange, wishes: CacheControl
+    ) -> OtherCallResponse | None:
         """Return the answer that another process is asking for now, or has stored since this one looked."""
         others = self._others
         assert others is not None
@@ -289,7 +291,7 @@ class Cache:
         if entry is None or not _is_welcome(entry, self._now(exchange), wishes):
             return None
         body = replay_body(entry.chunks, entry.announced_bytes)
-        return FromElsewhere(200, entry.reason, entry.headers, body)
+        return OtherCallResponse(200, entry.reason, entry.headers, body)
 
     def _withdraw(self, key: bytes) -> None:
         if self._others is not None:

@@ -19,7 +19,7 @@ from ...exchange.outcome import ABANDONED
 from ...exchange.record import Exchange
 from ...logs import logger
 from .bodies import SharedBody
-from .elsewhere import FromElsewhere
+from .other_calls import OtherCallResponse
 from .outside import Outside
 from .participants import Participant, Role, SharedResult
 from .recording import MemoryLease, Recording
@@ -44,7 +44,7 @@ class Flight:
     The leader's exchange pays for the call. If its client leaves while others
     wait or read, the first of these pays instead. Those outside (`read`) wait
     and read too, but never start a call and never pay: see `Outside`. An answer
-    `FromElsewhere` is paid and stored by its own process.
+    `OtherCallResponse` is paid and stored by its own process.
     """
 
     _log = logger(__name__)
@@ -241,7 +241,7 @@ class Flight:
         recording = Recording(response.body, self._limit_bytes, self._close, self._ended, self._lease)
         self._response = response
         self._recording = recording
-        if isinstance(response, FromElsewhere):
+        if isinstance(response, OtherCallResponse):
             self._payer = None
         participants, self._waiting = self._waiting, []
         results = [
@@ -269,7 +269,7 @@ class Flight:
         if self._closed or not whole or recording is None or response is None or leader is None:
             self._close()
             return
-        if isinstance(response, FromElsewhere):
+        if isinstance(response, OtherCallResponse):
             self._close()
             return
 

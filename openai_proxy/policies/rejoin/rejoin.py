@@ -13,8 +13,8 @@ from ...exchange.buffered_bytes import BufferedBytes
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange
 from ...wire.headers import get
-from ..cache.elsewhere import OtherCalls
 from ..cache.key import cache_key
+from ..cache.other_calls import OtherCalls
 from ..cache.participants import Role
 from ..cache.recording_memory import RecordingMemory
 from ..cache.rules import Verdict

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.outcome import Outcome
-from openai_proxy.policies.cache.elsewhere import LocalCalls
+from openai_proxy.policies.cache.other_calls import LocalCalls
 from openai_proxy.policies.rejoin import rejoin as module
 
 

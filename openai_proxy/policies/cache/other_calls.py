@@ -15,7 +15,7 @@ from ...exchange.messages import ProxyResponse
 
 
 @define(eq=False)
-class FromElsewhere(ProxyResponse):
+class OtherCallResponse(ProxyResponse):
     """The answer of a call that is paid and stored elsewhere."""
 
 
@@ -46,7 +46,7 @@ class OtherCalls(Protocol):
         """Stop sharing that call."""
         ...
 
-    def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+    def find(self, name: bytes, asking: Serves) -> Deferred[OtherCallResponse | None]:
         """Fire with the answer of another's call, its body still to come; None if there is none.
 
         Fails only if it is cancelled, with CancelledError: a request whose
@@ -54,7 +54,7 @@ class OtherCalls(Protocol):
         """
         ...
 
-    def claim(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+    def claim(self, name: bytes, asking: Serves) -> Deferred[OtherCallResponse | None]:
         """As `find`; after None the call belongs to this process, and others may share it until it is withdrawn."""
         ...
 
@@ -78,7 +78,7 @@ class LocalCalls:
 
     withdraw = offer
 
-    def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+    def find(self, name: bytes, asking: Serves) -> Deferred[OtherCallResponse | None]:
         """Fire with the answer of another configuration's call."""
         return Deferred.fromCoroutine(self.read(name, asking))
 
@@ -88,10 +88,10 @@ class LocalCalls:
         """Let others ask `stage` as long as it exists, which is as long as one of its calls can be shared."""
         self._stages.add(stage)
 
-    async def read(self, name: bytes, asking: Serves | None = None) -> FromElsewhere | None:
+    async def read(self, name: bytes, asking: Serves | None = None) -> OtherCallResponse | None:
         """Return the answer of a call of this process, except those of `asking`; None if there is none to share."""
         for stage in list(self._stages):
             found = await stage.read(name) if stage is not asking else None
             if found is not None:
-                return FromElsewhere(found.status, found.reason, found.headers, found.body)
+                return OtherCallResponse(found.status, found.reason, found.headers, found.body)
         return None
