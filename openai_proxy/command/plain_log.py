@@ -48,5 +48,5 @@ class PlainLog:
         try:
             self._output.write(f"{iso_time(event.get('log_time', 0.0))} {mark}{text}\n")
             self._output.flush()
-        except OSError:  # nobody reads it any more; the daemon continues
+        except OSError:  # the reader has closed it; the daemon continues
             pass

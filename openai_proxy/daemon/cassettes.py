@@ -41,7 +41,7 @@ class Read:
 
 
 def wanted(settings: Settings, url: str) -> Wanted:
-    """Return what an upstream's URL `replay:DIR` means."""
+    """Return the recordings that an upstream's URL `replay:DIR` names."""
     replay = settings.replay
     return Wanted(settings.directory / url[len(REPLAY) :], frozenset(replay.ignore), replay.miss == "record")
 
@@ -65,7 +65,7 @@ class Cassettes:
         self._ahead: dict[Wanted, Read] = {}
 
     def read_ahead(self, settings: Settings) -> Deferred[None] | None:
-        """Read in a thread what `settings` need, and fire; None if they need nothing."""
+        """Read in a thread the recordings that `settings` need, and fire; None if they need none."""
         self._ahead = {}
         asked = list(dict.fromkeys(_of(settings)))
         if not asked:

@@ -68,7 +68,7 @@ class Drain:
             return
         readers = self._readers()
         busy = readers or any(channel.busy for channel in self._site.channels)
-        # a client that is not busy any more may still be receiving its last bytes
+        # a connection that is no longer busy may still be sending its last bytes
         until = self._started_at + self._timeout_s + (0.0 if busy else ABORT_AFTER_DRAIN_S)
         if (self._site.channels or readers) and self._clock() < until:
             self._reactor.callLater(_LOOK_EVERY_S, self._look)

@@ -65,7 +65,7 @@ class Exchanger:
     """The rules for the turns of WebSockets."""
     mode: str
     risk: str | None
-    """What anybody who reaches a port can do; None if nothing."""
+    """What any client that reaches a port can do; None if nothing."""
     redis_url: str | None = field(repr=False)
     """It may hold a password."""
     route: Route | None

@@ -121,7 +121,7 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def risk_of(settings: Settings) -> str | None:
-    """Return what anybody who reaches an open port can do; None if callers must show a key."""
+    """Return what any client that reaches an open port can do; None if clients must send a key."""
     if mode(settings) == "tenants":
         return None
     if all_serverless(settings) and not any(calls_a_server(settings, url) for url in base_urls(settings)):

@@ -1,4 +1,4 @@
-"""The page at `/`: an HTML page for browsers on what runs here and how to use it, else a JSON document."""
+"""The page at `/`: an HTML page for browsers that shows what runs here and how to use it, else a JSON document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/admin/exchanges` and `/admin/live`: show what runs and what has just ended, and cancel it."""
+"""`/admin/exchanges` and `/admin/live`: show running exchanges and those that have just ended, and cancel them."""
 
 from __future__ import annotations
 

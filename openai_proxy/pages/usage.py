@@ -26,7 +26,7 @@ _FORMATS = ("json", "csv")
 
 
 class TotalsUnavailable(Unavailable):
-    """The totals cannot be read; the log says why."""
+    """The totals cannot be read, for the reason in the log."""
 
     code = "totals_unavailable"
     default_message = "The file of the totals cannot be read now."

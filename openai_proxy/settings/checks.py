@@ -1,4 +1,4 @@
-"""Check that settings agree with each other, and that what they name exists on this machine."""
+"""Check that settings agree with each other, and that the files they name exist on this machine."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class Settings(BaseSettings):
 
     @property
     def blank_file(self) -> Path | None:
-        """The TOML file, if there is nothing in it: a start does without, a reload takes it for a torn file."""
+        """The TOML file, if it is empty: a start accepts that, a reload treats it as a truncated file."""
         return self._blank_file
 
     @property

@@ -48,7 +48,7 @@ def unused_base_url(settings: Settings) -> Iterator[str]:
 
 
 def upstream_of_working_directory(settings: Settings) -> Iterator[str]:
-    """Somebody who can write into the working directory could have the key sent to another host."""
+    """Any user who can write into the working directory could have the key sent to another host."""
     upstream = settings.upstream
     origin, key_origin = settings.origin("upstream.base_url"), settings.origin("upstream.api_key")
     if upstream.api_key is None or origin is None or not origin.endswith(" in .env"):

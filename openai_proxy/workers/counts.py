@@ -22,7 +22,7 @@ from .totals import Snapshot, Totals, snapshot
 log = logger("openai_proxy")
 
 REPORT_EVERY_S = 1.0
-"""The greatest age of the counts that a killed worker leaves."""
+"""The greatest age of the last counts of a killed worker."""
 
 
 class Counts:
@@ -76,5 +76,5 @@ class Counts:
 
 
 def _of_the_proxy(counts: Snapshot) -> Snapshot:
-    """Return the families that traffic changes; those of the process change with every look."""
+    """Return the families that traffic changes; those of the process change at every reading."""
     return [each for each in counts if not each[0].startswith(("process_", "python_"))]

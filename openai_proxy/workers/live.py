@@ -22,14 +22,14 @@ from .link import Link, LinkLost
 log = logger("openai_proxy")
 
 REPORT_S = 1.0
-"""The interval of reports while nobody reads; it bounds the age of what a crashed worker leaves."""
+"""The interval of reports while no client reads; it bounds the age of the last report of a crashed worker."""
 
 
 class SharedView:
     """A worker's `LiveView`: `make` sets the table, once, before anything else.
 
     It reports from `start` to the end of the process, because the supervisor
-    takes a row without a reported end for lost.
+    counts a row without a reported end as lost.
     """
 
     def __init__(self, link: Link, reactor: Any) -> None:
@@ -75,7 +75,7 @@ class SharedView:
     # ---- messages and requests of the supervisor
 
     def set_watched(self, watched: bool) -> None:
-        """Report more, and more often, while somebody reads at any worker."""
+        """Report more, and more often, while a client reads at any worker."""
         self._watched = watched
         if watched and self._timer is not None:
             self._timer.reset(0.0)

@@ -45,7 +45,7 @@ class CombinedMetrics:
         )
         worked.set(1)
         self.reload_worked = worked
-        """Workers reload when the supervisor tells them; only it knows of a refusal."""
+        """Workers reload at the supervisor's request; only the supervisor knows of a refusal."""
         self.restarted = Counter(
             "openai_proxy_worker_restarts_total",
             "Workers started in place of one that ended.",

@@ -39,7 +39,7 @@ class Launcher:
     """The short name of the reactor's plugin; workers run on the same kind."""
     environment: dict[str, str]
     output: StandardOutput
-    """Writes the workers' lines, if anybody reads this process's standard output."""
+    """Writes the workers' lines to standard output, if it is open."""
 
     def spawn(self, number: int, protocol: ProcessProtocol, link: Link, sockets: Sequence[int]) -> Any:
         """Start worker `number`; its descriptors from 3 on are `sockets`. Returns the transport."""

@@ -70,7 +70,7 @@ class ReadingServer(Protocol):
         self._finding.addCallbacks(self._found, self._not_found)
 
     def _not_found(self, failure: Failure) -> None:
-        """Close the connection: the other worker left, or will make the call itself and meet the error."""
+        """Close the connection: the other worker has left, or will make the call itself and get the error."""
         if not failure.check(CancelledError):
             self.transport.loseConnection()
 

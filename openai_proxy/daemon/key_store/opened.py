@@ -117,7 +117,7 @@ class StoredKeys:
         return succeed(None) if self.loaded is None else self.loaded.refresh()
 
     def log_if_empty(self, settings: Settings) -> None:
-        """Log that there is no client key yet, so that nobody can call."""
+        """Log that there is no client key yet, so that no client can call."""
         if self.loaded is not None and self.loaded.is_complete and not client_keys(settings):
             log.info("no client key yet: `openai-proxy key new NAME --url URL` makes one")
 

@@ -46,7 +46,7 @@ return 1
 
 
 class RedisKeys:
-    """A `RecordStore`; whoever made the client starts and stops it."""
+    """A `RecordStore`; the maker of its client starts and stops the client."""
 
     def __init__(self, client: RedisClient, prefix: str = "openai-proxy:{keys}") -> None:
         # braces keep all keys on one node of a cluster

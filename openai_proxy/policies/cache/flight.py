@@ -181,7 +181,7 @@ class Flight:
                 participant.resolve(failure)
 
     def _went_wrong(self, failure: Failure) -> None:
-        """Report a defect to every participant, so that nobody is left waiting."""
+        """Report a defect to every participant, so that none is left waiting."""
         self._log.failure("a shared call went wrong", failure)
         self._close()
         participants, self._waiting = self._waiting, []

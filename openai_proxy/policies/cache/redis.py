@@ -41,7 +41,7 @@ class RedisStore:
 
     Values of `compress_bytes` and more are compressed; those of `thread_bytes`
     and more are packed and unpacked in a thread, so that the reactor does not
-    wait. `rejected` counts values that are not entries of ours, `failed` the
+    wait. `rejected` counts values that this proxy did not write, `failed` the
     calls that Redis did not answer.
     """
 

@@ -42,7 +42,7 @@ class Call:
         self._timer: Any = None
         self._stop: Callable[[], None] | None = None
         self.is_alone = False
-        """Its client has left."""
+        """Whether its client has left."""
         self._leader: Exchange | None = None
         self._joined: set[object] = set()
         self._held: Deferred[None] | None = None
