@@ -3,7 +3,7 @@
 import gc
 from types import CellType
 
-from fakes import Answer, Downstream, exchange
+from fakes import Downstream, ReadyBody, exchange
 from fakes import response as answered
 
 from openai_proxy.observe.exchange_log.capture import Capture
@@ -56,7 +56,7 @@ def read_and_watched(line):
         find_client_digest(request.headers)
         page_marks(request.headers)
         replace_credentials(request.headers, b"authorization", b"up")
-        return answered(Answer(b"ok"))
+        return answered(ReadyBody(b"ok"))
 
     world = Downstream(forward)
     client = world.connect()

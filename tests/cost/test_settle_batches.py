@@ -6,7 +6,7 @@ import json
 import fakes
 import pytest
 from cost.budgeted import NOON, balance_of, ledger, pricing
-from fakes import JSON, Answer, Forward, HeldForward, outcome_of, response, result_of, through
+from fakes import JSON, Forward, HeldForward, ReadyBody, outcome_of, response, result_of, through
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
@@ -58,7 +58,7 @@ class Batches:
 
     def ask(self, say, *, status=200, headers=(), outcome=Outcome.COMPLETE, **how):
         data = say if isinstance(say, bytes) else json.dumps(say).encode()
-        given = response(Answer(data), JSON, *headers, status=status)
+        given = response(ReadyBody(data), JSON, *headers, status=status)
         exchange, asked = self.start(Forward(given), **how)
         assert result_of(asked).status == status
         exchange.status = status
@@ -254,7 +254,7 @@ def test_a_client_that_leaves_while_its_batches_are_looked_up_settles_nothing():
     batches.begin()
     batches.begin({**BEGUN, "id": "batch_2"})
     find, batches.calls.find = batches.calls.find, lambda name: Deferred()
-    body = Answer(json.dumps({"data": [DONE, OTHER]}).encode())
+    body = ReadyBody(json.dumps({"data": [DONE, OTHER]}).encode())
     _, asked = batches.start(Forward(response(body, JSON)), endpoint="batches")
     asked.cancel()
     assert isinstance(outcome_of(asked), CancelledError)

@@ -4,7 +4,7 @@ import gc
 import weakref
 
 import pytest
-from fakes import Answer, exchange, response, results_of, through
+from fakes import ReadyBody, exchange, response, results_of, through
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
@@ -57,7 +57,7 @@ def test_stages_are_wrapped_first_outermost():
 
     async def innermost(request):
         order.append("upstream")
-        return response(Answer(b""))
+        return response(ReadyBody(b""))
 
     Deferred.fromCoroutine(compose([stage("a"), stage("b")], innermost)(None))
     assert order == ["a", "b", "upstream", "b back", "a back"]
@@ -139,7 +139,7 @@ def test_a_websockets_key_is_swapped_in_its_place_where_each_upstream_has_its_ow
 
     async def forward(forwarded):
         seen.extend(CredentialSwap(b"authorization", b"sk-a", remove_empty=True).on(forwarded.headers))
-        return response(Answer(b""))
+        return response(ReadyBody(b""))
 
     Deferred.fromCoroutine(authenticate(settings, keyring)(request, forward))
     assert seen == [(b"Sec-WebSocket-Protocol", b"realtime, openai-insecure-api-key.sk-a")]
@@ -160,7 +160,7 @@ def test_limits_of_a_key_stand_over_those_of_everybody(tmp_path):
     )
 
     async def upstream(request):
-        return response(Answer(b""))
+        return response(ReadyBody(b""))
 
     def passed(name):
         ends = []

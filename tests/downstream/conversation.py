@@ -2,7 +2,7 @@
 
 import json
 
-from fakes import UPGRADE, Downstream, Far, response
+from fakes import UPGRADE, Downstream, TunnelEnd, response
 from websockets.frames import Frame, Opcode
 from wsproto.frame_protocol import FrameProtocol
 
@@ -71,7 +71,7 @@ class Conversation:
     """A WebSocket whose turns are read; `far` is the upstream's end."""
 
     def __init__(self, endpoint="responses", is_strict=True, early=b"", **rules):
-        self.far = Far()
+        self.far = TunnelEnd()
 
         async def forward(request):
             request.exchange.inspection = Inspection(is_strict, endpoint)

@@ -1,7 +1,7 @@
 """Requests that browsers make, at the downstream edge."""
 
 import pytest
-from fakes import Answer, Downstream, Recorder, response
+from fakes import Downstream, ReadyBody, Recorder, response
 
 from openai_proxy.wire.web_origins import WebOrigins
 
@@ -63,7 +63,7 @@ def test_a_listed_origin_reads_answers(path):
     """Those of the upstream and our own pages; once, in place of the upstream's line."""
 
     async def forward(request):
-        return response(Answer(b"ok"), (b"Access-Control-Allow-Origin", b"*"))
+        return response(ReadyBody(b"ok"), (b"Access-Control-Allow-Origin", b"*"))
 
     made = guarded([b"http://app.test:80"], forward=forward)
     got = made.connect().send(request(b"GET", path, ORIGIN)).lower()

@@ -139,7 +139,7 @@ ACTIONS = st.one_of(
 )
 
 
-class Far(Body):
+class UpstreamEnd(Body):
     """An upstream's body, or its end of a tunnel."""
 
     def __getattr__(self, name):
@@ -194,7 +194,7 @@ class Walk:
     def answer(self):
         if self.waiting:
             request, head = self.waiting.pop()
-            self.bodies.append(Far())
+            self.bodies.append(UpstreamEnd())
             head.callback(response(self.bodies[-1], status=101 if request.upgrade else 200))
 
     def fail(self):

@@ -1,7 +1,7 @@
 """A response on its way to the client: framing, filters, ends."""
 
 import pytest
-from fakes import Answer, Body, exchange, response
+from fakes import Body, ReadyBody, exchange, response
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
@@ -67,7 +67,7 @@ def test_a_body_that_breaks_off_is_an_error_of_the_upstream(error, kind):
 
 def test_counted_body_keeps_its_length():
     """Head and body go out as they came, the exchange ends, the request is answered."""
-    client, _ = relay(response(Answer(b"hello"), (b"X", b"y")))
+    client, _ = relay(response(ReadyBody(b"hello"), (b"X", b"y")))
     assert client.written == b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello"
     assert client.exchange.outcome is Outcome.COMPLETE
     assert client.exchange.response_bytes == 5
@@ -100,7 +100,7 @@ def test_uncounted_body_for_http10_ends_with_the_connection():
 )
 def test_persistence_is_told(http11, keep_alive, line):
     """Only if it is not what the version means anyway."""
-    client, _ = relay(response(Answer(b"")), Client(http11=http11, keep_alive=keep_alive))
+    client, _ = relay(response(ReadyBody(b"")), Client(http11=http11, keep_alive=keep_alive))
     assert (b"Connection" in client.written) is bool(line)
     assert line in client.written
 

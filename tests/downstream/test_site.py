@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fakes import Answer, Downstream, HeldForward
+from fakes import Downstream, HeldForward, ReadyBody
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.web.resource import Resource
@@ -157,7 +157,7 @@ def test_draining_finishes_what_runs_and_closes_what_is_idle():
     busy.send(GET)
     edge.site.drain()
     assert (idle.ended, busy.ended) == ("closed", None)
-    forward.answer(0, Answer(b"ok"))
+    forward.answer(0, ReadyBody(b"ok"))
     assert busy.transport.take().startswith(b"HTTP/1.1 200 ")
     assert busy.ended == "closed"
     assert edge.outcomes == ["complete"]

@@ -1,7 +1,7 @@
 """A WebSocket between its two ends, in memory."""
 
 import pytest
-from fakes import UPGRADE, Downstream, Far, response
+from fakes import UPGRADE, Downstream, TunnelEnd, response
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 HEAD = b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -11,7 +11,7 @@ class OpenTunnel:
     """An open tunnel; `early` is what the client sends with its handshake."""
 
     def __init__(self, early=b"", idle_s=None):
-        self.far = Far()
+        self.far = TunnelEnd()
         headers = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
         async def forward(request):

@@ -1,20 +1,11 @@
 """A whole answer that is written at once is the one that a Relay would have written."""
 
-from fakes import Answer, Downstream
+from fakes import Downstream, ReadyBody, Whole
 from hypothesis import given
 from hypothesis import strategies as st
 from taken import Taken
 
 from openai_proxy.exchange.messages import ProxyResponse
-
-
-class Whole(Answer):
-    """A body that is all there, and says so unless it must not."""
-
-    def __init__(self, data, says_so):
-        super().__init__(data)
-        if says_so:
-            self.whole = data
 
 
 class Watcher:
@@ -52,7 +43,7 @@ def served(says_so, body, lines, status, filters, requests):
 
     async def forward(request):
         headers = [*lines, (b"content-length", b"%d" % len(body))]
-        bodies.append(Whole(body, says_so))
+        bodies.append(Whole(body) if says_so else ReadyBody(body))
         made = ProxyResponse(status, b"Reason", headers, bodies[-1])
         for transparent in filters:
             made = made.filtered(Watcher(transparent))

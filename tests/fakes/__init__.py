@@ -3,7 +3,19 @@
 What serves one room only stands in the folder of its tests.
 """
 
-from fakes.bodies import DONE, Answer, Body, Far, Reader, Sink, Source, Whole, delivered, incoming, read
+from fakes.bodies import (
+    DONE,
+    Body,
+    Reader,
+    ReadyBody,
+    Sink,
+    Source,
+    TunnelEnd,
+    Whole,
+    delivered,
+    incoming,
+    read,
+)
 from fakes.downstream import ANYBODY, LOCAL, Connection, Downstream, error_of, parts
 from fakes.exchanges import (
     JSON,
@@ -27,14 +39,13 @@ __all__ = [
     "JSON",
     "LOCAL",
     "UPGRADE",
-    "Answer",
     "Body",
     "Connection",
     "Downstream",
-    "Far",
     "Forward",
     "HeldForward",
     "Reader",
+    "ReadyBody",
     "Recorder",
     "Resolver",
     "Sink",
@@ -42,6 +53,7 @@ __all__ = [
     "Source",
     "SteppedReactor",
     "Transport",
+    "TunnelEnd",
     "Uploads",
     "Whole",
     "chat_chunk",

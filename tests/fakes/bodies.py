@@ -53,7 +53,7 @@ class Body:
         self.protocol.connectionLost(Failure(ConnectionLost()))
 
 
-class Answer(Body):
+class ReadyBody(Body):
     """A body whose bytes are all there, in one piece or several; its length is not told if it is not `sized`."""
 
     def __init__(self, *pieces, sized=True):
@@ -67,7 +67,7 @@ class Answer(Body):
         self.end()
 
 
-class Whole(Answer):
+class Whole(ReadyBody):
     """A body that is there whole, and says so."""
 
     @property
@@ -75,7 +75,7 @@ class Whole(Answer):
         return self.data
 
 
-class Far(Body):
+class TunnelEnd(Body):
     """The upstream's side of a tunnel: a body that can also be written to."""
 
     def __init__(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from fakes.bodies import Answer, Body, Sink
+from fakes.bodies import Body, ReadyBody, Sink
 from fakes.results import outcome_of, through
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
@@ -58,7 +58,7 @@ class Recorder:
         if body is not None and not isinstance(body, bytes):
             body = await body.read(1 << 30)
         self.bodies.append(body or b"")
-        return response(Answer(b"ok"))
+        return response(ReadyBody(b"ok"))
 
 
 class Forward:

@@ -16,7 +16,7 @@ def ended():
     return exchange
 
 
-class Recorder:
+class CountingObserver:
     def __init__(self, **attributes):
         self.seen, self.calls = [], []
         for name, value in attributes.items():
@@ -44,7 +44,7 @@ def broken(event):
 
 def test_batch_is_handed_over_in_the_next_turn():
     """Batched observers see nothing on the response path, and everything soon after it."""
-    clock, observer = Clock(), Recorder()
+    clock, observer = Clock(), CountingObserver()
     publisher = ExchangePublisher([observer], clock)
     exchanges = [ended(), ended()]
     for each in exchanges:
@@ -58,7 +58,7 @@ def test_batch_is_handed_over_in_the_next_turn():
 
 def test_synchronous_observer_sees_it_at_once():
     """A synchronous observer has the exchange when `ending` returns."""
-    clock, observer = Clock(), Recorder(synchronous=True)
+    clock, observer = Clock(), CountingObserver(synchronous=True)
     publisher = ExchangePublisher([observer], clock)
     exchange = ended()
     publisher.ending(exchange)
@@ -74,7 +74,7 @@ def test_synchronous_observers_see_a_batch_before_it_is_sent():
         calls.append(call)
         return True
 
-    broken, observer = Recorder(synchronous=True), Recorder(synchronous=True)
+    broken, observer = CountingObserver(synchronous=True), CountingObserver(synchronous=True)
     broken.seen = None
     log = Logger(namespace="test", observer=lambda event: None)
     publisher = ExchangePublisher([broken, observer], Clock(), log, before_sending=before_sending)
@@ -96,7 +96,7 @@ def test_broken_observer_is_contained_and_reported_once_a_minute():
     """An observer that raises hurts nobody and does not fill the log."""
     events, now = [], [100.0]
     log = Logger(namespace="test", observer=events.append)
-    clock, observer = Clock(), Recorder()
+    clock, observer = Clock(), CountingObserver()
     publisher = ExchangePublisher([broken, observer], clock, log, clock=lambda: now[0])
     for _ in range(3):
         publisher.ending(ended())
@@ -159,8 +159,8 @@ def test_each_observer_flushes_once_after_the_last_exchange_of_a_batch():
 
 def test_broken_synchronous_observer_is_contained():
     """The response goes out although the observer before it raised."""
-    observer = Recorder(synchronous=True)
-    breaking = Recorder(synchronous=True)
+    observer = CountingObserver(synchronous=True)
+    breaking = CountingObserver(synchronous=True)
     breaking.seen = None
     log = Logger(namespace="test", observer=lambda event: None)
     exchange = ended()
@@ -181,8 +181,8 @@ def test_event_is_a_log_event():
 def test_stop_flushes_and_waits():
     """The last exchanges are written before the daemon ends."""
     waiting = Deferred()
-    observer = Recorder()
-    slow = Recorder()
+    observer = CountingObserver()
+    slow = CountingObserver()
     slow.stop = lambda: waiting
     publisher = ExchangePublisher([observer, slow], Clock())
     publisher.start()
@@ -198,7 +198,7 @@ def test_stop_flushes_and_waits():
 def test_an_observer_that_never_stops_is_not_waited_for_long():
     """Somebody's plugin cannot keep the daemon from ending."""
     clock, events, fired = Clock(), [], []
-    observer = Recorder(stop=lambda: Deferred())
+    observer = CountingObserver(stop=lambda: Deferred())
     publisher = ExchangePublisher([observer], clock, Logger("test", observer=events.append))
     publisher.stop().addCallback(fired.append)
     assert fired == []
@@ -215,7 +215,7 @@ def test_failed_start_stops_what_was_started():
     def fail():
         raise OSError("no")
 
-    first, second = Recorder(), Recorder()
+    first, second = CountingObserver(), CountingObserver()
     second.start = fail
     with pytest.raises(OSError):
         ExchangePublisher([first, second], Clock()).start()
@@ -229,7 +229,7 @@ def test_reopen_reaches_all_though_one_fails():
         raise OSError("no")
 
     events = []
-    first, second = Recorder(), Recorder()
+    first, second = CountingObserver(), CountingObserver()
     first.reopen = fail
     publisher = ExchangePublisher([first, second], Clock(), Logger("test", observer=events.append))
     publisher.reopen()
@@ -239,9 +239,9 @@ def test_reopen_reaches_all_though_one_fails():
 
 def test_needs_are_collected():
     """The service learns what the observers together need."""
-    plain = ExchangePublisher([Recorder()], Clock())
+    plain = ExchangePublisher([CountingObserver()], Clock())
     assert (plain.capture_limit_bytes, plain.needs_usage, plain.capture()) == (None, False, None)
-    keeping = Recorder(needs_bodies=True, body_limit_bytes=10, needs_usage=True)
-    publisher = ExchangePublisher([Recorder(), keeping], Clock())
+    keeping = CountingObserver(needs_bodies=True, body_limit_bytes=10, needs_usage=True)
+    publisher = ExchangePublisher([CountingObserver(), keeping], Clock())
     assert (publisher.capture_limit_bytes, publisher.needs_usage) == (10, True)
     assert publisher.capture().response.limit_bytes == 10

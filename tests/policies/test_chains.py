@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from fakes import Answer, exchange, response, through
+from fakes import ReadyBody, exchange, response, through
 
 from openai_proxy.cost.settle_batches import SettleBatches
 from openai_proxy.cost.settle_later import SettleLater
@@ -67,7 +67,7 @@ def all_kinds():
 @pytest.mark.parametrize("name", STAGES)
 def test_what_does_not_concern_a_stage_it_passes_on_as_it_is(name):
     """The very request goes on, and the very answer comes back: nobody notices that the stage is left out."""
-    stage, answer = STAGES[name], response(Answer(b""))
+    stage, answer = STAGES[name], response(ReadyBody(b""))
     passed = concerned = 0
     for method, target, upgrade, body in all_kinds():
         request = asked(method, target, upgrade, body)
@@ -113,7 +113,7 @@ class Marking:
 def test_each_request_passes_the_stages_that_its_kind_concerns():
     """In the order of the list, whatever was asked for before."""
     calls = []
-    answer = response(Answer(b""))
+    answer = response(ReadyBody(b""))
     first, models, last = Marking("first", calls), Marking("models", calls, "models"), Marking("last", calls)
 
     async def innermost(request):
@@ -143,7 +143,7 @@ def test_kinds_that_clients_make_up_do_not_fill_the_memory():
             return await forward(request)
 
     async def innermost(request):
-        return response(Answer(b""))
+        return response(ReadyBody(b""))
 
     forward = by_kind([Counting()], innermost)
     for _ in range(2):

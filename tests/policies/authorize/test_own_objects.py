@@ -6,8 +6,8 @@ import json
 import pytest
 from cost.sync_file import SyncFile
 from fakes import (
-    Answer,
     Forward,
+    ReadyBody,
     Uploads,
     exchange,
     incoming,
@@ -48,7 +48,7 @@ class OwnedObjects:
         request = ProxyRequest(
             method, target, [], text, record, document=kept, endpoint=endpoint, upgrade=upgrade
         )
-        forward = Forward(ProxyResponse(status, b"", list(lines or (JSON,)), Answer(answer)))
+        forward = Forward(ProxyResponse(status, b"", list(lines or (JSON,)), ReadyBody(answer)))
         outcome = outcome_of(through(self.stage, request, forward))
         self.asked += forward.requests
         return outcome
@@ -258,7 +258,7 @@ def test_the_client_waits_until_the_owner_is_on_disk(tmp_path):
     store = Slow()
     stage = OwnObjects(store, NAMES, allows_unknown=False)
     request = ProxyRequest(b"POST", b"/files", [], None, exchange(credential_id="alice"), endpoint="files")
-    made = ProxyResponse(200, b"", [JSON], Answer(b'{"id":"file-1"}'))
+    made = ProxyResponse(200, b"", [JSON], ReadyBody(b'{"id":"file-1"}'))
     results = results_of(through(stage, request, Forward(made)))
     assert results == []
     store.written.callback(None)
@@ -273,7 +273,7 @@ END = b"--xXx--\r\n"
 
 def uploaded(objects, key, *pieces, content_type=b"multipart/form-data; boundary=xXx", encoded=False):
     """Return what went up of a form, or the error."""
-    body, forward = incoming(complete=False), Uploads(ProxyResponse(200, b"", [JSON], Answer(b"{}")))
+    body, forward = incoming(complete=False), Uploads(ProxyResponse(200, b"", [JSON], ReadyBody(b"{}")))
     request = ProxyRequest(
         b"POST",
         b"/videos/edits",

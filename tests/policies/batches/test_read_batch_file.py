@@ -6,8 +6,8 @@ import json
 import pytest
 from fakes import (
     JSON,
-    Answer,
     Forward,
+    ReadyBody,
     Uploads,
     exchange,
     incoming,
@@ -52,7 +52,7 @@ class BatchUploads:
         asked = {"method": b"POST", "endpoint": "files", "lines": (FORM,), **fields}
         lines = list(asked.pop("lines"))
         request = ProxyRequest(asked.pop("method"), b"/files", lines, body, record, **asked)
-        forward = Uploads(response(Answer(answer), *headers, status=status))
+        forward = Uploads(response(ReadyBody(answer), *headers, status=status))
         ended = results_of(through(self.stage, request, forward))
         for piece in pieces or (UPLOAD,):
             body.feed(piece)
@@ -141,7 +141,7 @@ def test_the_client_gets_the_answer_when_the_file_is_known():
     request = ProxyRequest(
         b"POST", b"/files", [FORM], body, exchange(credential_id="alice"), endpoint="files"
     )
-    forward = Forward(response(Answer(MADE), JSON))
+    forward = Forward(response(ReadyBody(MADE), JSON))
     answered = results_of(through(uploads.stage, request, forward))
     body.feed(UPLOAD)
     body.end()

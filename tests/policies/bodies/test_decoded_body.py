@@ -4,7 +4,7 @@ import gzip
 import zlib
 
 import pytest
-from fakes import Answer, Body, response
+from fakes import Body, ReadyBody, response
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.client import ResponseDone
@@ -68,7 +68,7 @@ def compressed(body, coding=b"gzip"):
 )
 def test_codings_of_zlib_are_taken_off(coding, data):
     """With the header lines about them."""
-    answer = compressed(Answer(data), coding)
+    answer = compressed(ReadyBody(data), coding)
     taker = Taker()
     answer.body.deliverBody(taker)
     assert (taker.data, taker.whole) == (PLAIN, True)
@@ -78,7 +78,7 @@ def test_codings_of_zlib_are_taken_off(coding, data):
 @pytest.mark.parametrize("coding", [b"x-foo", b"gzip, x-foo", b"identity", b""])
 def test_other_codings_stay(coding):
     """What cannot be read passes as it came."""
-    answer = response(Answer(b"x"), (b"Content-Encoding", coding))
+    answer = response(ReadyBody(b"x"), (b"Content-Encoding", coding))
     assert decoded(answer) is answer
 
 
@@ -102,7 +102,7 @@ def test_any_split_gives_the_same(sizes, data):
 def test_broken_data_never_looks_whole(data):
     """The client's connection is broken off, as with any truncated answer."""
     taker = Taker()
-    body = Answer(data)
+    body = ReadyBody(data)
     compressed(body).body.deliverBody(taker)
     assert taker.reason is not None
     assert not taker.whole
@@ -130,7 +130,7 @@ def test_cut_connection_stays_cut():
 def test_empty_body_is_whole():
     """Some servers name a coding of nothing."""
     taker = Taker()
-    compressed(Answer(b"")).body.deliverBody(taker)
+    compressed(ReadyBody(b"")).body.deliverBody(taker)
     assert (taker.data, taker.whole) == (b"", True)
 
 

@@ -1,7 +1,7 @@
 """A body whose beginning a stage has read: nothing of it is lost, and nothing runs on for nobody."""
 
 import pytest
-from fakes import Answer, Body, delivered, response, results_of
+from fakes import Body, ReadyBody, delivered, response, results_of
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.web.client import ResponseDone
@@ -17,7 +17,7 @@ def begin(body, limit_bytes=4):
 
 def test_a_small_body_is_seen_whole_and_delivered_again():
     """Its end comes after it."""
-    _, results = begin(Answer(b"abc"))
+    _, results = begin(ReadyBody(b"abc"))
     [(peeked, beginning)] = results
     reader = delivered(peeked.body)
     assert (beginning, reader.data, reader.end) == (b"abc", b"abc", ResponseDone)

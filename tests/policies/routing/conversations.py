@@ -4,7 +4,7 @@ import json
 from random import Random
 
 import fakes
-from fakes import Answer, delivered, outcome_of
+from fakes import ReadyBody, delivered, outcome_of
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -24,7 +24,7 @@ STREAM = (b"content-type", b"text/event-stream")
 
 def error(status, code, message="m"):
     body = json.dumps({"error": {"code": code, "message": message, "type": "invalid_request_error"}})
-    return ProxyResponse(status, b"", [JSON], Answer(body.encode(), sized=False))
+    return ProxyResponse(status, b"", [JSON], ReadyBody(body.encode(), sized=False))
 
 
 class Machine:
@@ -92,7 +92,7 @@ class Machine:
         whole = {"id": made, "object": "response", "output": [item], "metadata": {"id": "resp_echoed"}}
         if not stream:
             text = json.dumps(whole).encode()
-            return ProxyResponse(200, b"OK", [JSON], Answer(text[:40], text[40:], sized=False))
+            return ProxyResponse(200, b"OK", [JSON], ReadyBody(text[:40], text[40:], sized=False))
         events = [
             {"type": "response.created", "response": {**whole, "output": []}},
             *({"type": "response.output_text.delta", "delta": "response.output_item.done"} for _ in range(3)),
@@ -101,7 +101,10 @@ class Machine:
         ]
         data = b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events)
         return ProxyResponse(
-            200, b"OK", [STREAM], Answer(*(data[at : at + 50] for at in range(0, len(data), 50)), sized=False)
+            200,
+            b"OK",
+            [STREAM],
+            ReadyBody(*(data[at : at + 50] for at in range(0, len(data), 50)), sized=False),
         )
 
     def start(self, document=None, method=b"POST", target=b"/responses", endpoint="responses", **more):

@@ -3,7 +3,7 @@
 import json
 
 import fakes
-from fakes import Answer, Body, outcome_of
+from fakes import Body, ReadyBody, outcome_of
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -36,7 +36,7 @@ NOT_FOUND = error("model_not_found")
 
 def answer(status, body=b"", *headers):
     """Return an answer that is all there, or one whose body never comes."""
-    return ProxyResponse(status, b"", list(headers), Body() if body is None else Answer(body, sized=False))
+    return ProxyResponse(status, b"", list(headers), Body() if body is None else ReadyBody(body, sized=False))
 
 
 class Kept:

@@ -5,7 +5,7 @@ import itertools
 import json
 
 import pytest
-from fakes import Answer, Reader
+from fakes import Reader, ReadyBody
 from hypothesis import given
 from hypothesis import strategies as st
 from policies.routing.conversations import JSON, STREAM
@@ -42,7 +42,7 @@ def learnt(headers, pieces, streaming=False):
     """Return what was learnt; fails if the bytes change, or if something is learnt after it has passed."""
     names, reader = [], Reader()
     response = watched(
-        ProxyResponse(200, b"", headers, Answer(*pieces, sized=False)), streaming, names.extend
+        ProxyResponse(200, b"", headers, ReadyBody(*pieces, sized=False)), streaming, names.extend
     )
     response.body.deliverBody(reader)
     assert reader.data == b"".join(pieces)
@@ -94,7 +94,7 @@ def test_the_id_is_known_before_it_passes():
 
     for headers, data in (([STREAM], stream()), ([JSON], json.dumps(ANSWER).encode())):
         names.clear()
-        body = Answer(*cut(data, [30, 500]))
+        body = ReadyBody(*cut(data, [30, 500]))
         watched(ProxyResponse(200, b"", headers, body), False, names.extend).body.deliverBody(Eager())
         assert set(names) == MADE
 

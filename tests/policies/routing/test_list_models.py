@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from fakes import Answer, Forward, exchange, outcome_of, read, results_of, through
+from fakes import Forward, ReadyBody, exchange, outcome_of, read, results_of, through
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
@@ -31,7 +31,7 @@ def list_of(*names):
 
 
 def answer(body, *headers, status=200):
-    return ProxyResponse(status, b"", list(headers), Answer(body))
+    return ProxyResponse(status, b"", list(headers), ReadyBody(body))
 
 
 def ask(stage, forward, key="listed"):

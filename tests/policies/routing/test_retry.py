@@ -34,7 +34,7 @@ class Kept:
         return True
 
 
-class Body:
+class ChunkedBody:
     """A body of known chunks; `open` ones never end."""
 
     whole = None
@@ -69,7 +69,7 @@ class Body:
 
 
 def answer(status, *headers, body=b""):
-    body = body if isinstance(body, Body) else Body(body)
+    body = body if isinstance(body, ChunkedBody) else ChunkedBody(body)
     return ProxyResponse(status, b"", list(headers), body)
 
 
@@ -247,7 +247,7 @@ def test_a_spent_quota_is_not_retried(encoded):
     """A 429 that no waiting mends passes whole, also if it had to be looked into."""
     body = gzip.compress(QUOTA) if encoded else QUOTA
     headers = [(b"content-encoding", b"gzip")] if encoded else []
-    run = Run(answer(429, *headers, body=Body(body[:5], body[5:])))
+    run = Run(answer(429, *headers, body=ChunkedBody(body[:5], body[5:])))
     result = run.finish()
     assert len(run.sent_at) == 1
     assert read(result) == body
@@ -256,9 +256,9 @@ def test_a_spent_quota_is_not_retried(encoded):
 def test_a_long_body_that_was_looked_into_passes_whole():
     """What is beyond the peek follows it in order, held back until it is asked for."""
     chunks = [bytes([65 + n]) * 40_000 for n in range(5)]
-    body = Body(*chunks)
+    body = ChunkedBody(*chunks)
     run = Run(answer(429, body=body), max_retries=1)
-    run.script.append(answer(429, body=Body(*chunks)))
+    run.script.append(answer(429, body=ChunkedBody(*chunks)))
     result = run.finish()
     assert body.discarded
     assert read(result) == b"".join(chunks)
@@ -270,7 +270,7 @@ def test_a_client_that_left_gets_no_further_attempt():
     run.done.cancel()
     assert type(run.result) is CancelledError
     assert run.clock.getDelayedCalls() == []
-    body = Body(b"x", open=True)
+    body = ChunkedBody(b"x", open=True)
     run = Run(answer(429, body=body), GOOD)
     run.done.cancel()
     assert type(run.result) is CancelledError
