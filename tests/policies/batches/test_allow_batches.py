@@ -75,6 +75,13 @@ class BatchRules:
         return balance_of(self.ledger)
 
 
+def test_a_known_file_runs_and_half_its_price_is_reserved():
+    """Of the most that its lines ask for."""
+    batches = BatchRules()
+    assert batches.create().batch_input == KNOWN
+    assert batches.balance == Balance(0.0, 2.0)
+
+
 @pytest.mark.parametrize(
     "body",
     [
