@@ -223,28 +223,28 @@ class Connection(Protocol):
 
 
 class TunnelEnds(Protocol):
-    """What a conversation asks of the two ends of its tunnel."""
+    """The methods of a tunnel that a conversation uses."""
 
     def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
-        """Write to the upstream; `lease` is freed once it has been taken."""
+        """Write to the upstream; `lease` is freed once the data have been sent."""
 
     def to_client(self, data: bytes) -> None:
         """Write to the client."""
 
-    def hold_client(self, reason: str) -> None:
-        """Stop reading from the client, until every reason is gone."""
+    def pause_client(self, reason: str) -> None:
+        """Stop reading from the client, until no reason is left."""
 
-    def let_client(self, reason: str) -> None:
-        """That reason is gone."""
+    def resume_client(self, reason: str) -> None:
+        """Read from the client again if this was the last reason."""
 
-    def hold_upstream(self, reason: str) -> None:
-        """Stop reading from the upstream."""
+    def pause_upstream(self, reason: str) -> None:
+        """Stop reading from the upstream, until no reason is left."""
 
-    def let_upstream(self, reason: str) -> None:
-        """That reason is gone."""
+    def resume_upstream(self, reason: str) -> None:
+        """Read from the upstream again if this was the last reason."""
 
     def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
-        """End both connections; `broken`: so that the client takes it for no end."""
+        """End both connections; `broken`: by a reset of the client's, so that it does not look like a normal end."""
 
 
 class ConnectionSite(Protocol):

@@ -80,11 +80,11 @@ class Conversation:
         self._refusals = 0
         self._closing: tuple[int, str, Outcome] | None = None
         self._closed = False
-        self._is_left = False
-        """The client has sent a close frame."""
+        self._client_has_closed = False
+        """Whether the client has sent a close frame."""
         self._is_reading = False
         """Bytes of the upstream are being read that have not been written to the client yet."""
-        self._going = False
+        self._is_going_away = False
         self._timer: Any = None
         if rules.session_s is not None:
             self._timer = site.reactor.callLater(rules.session_s, self.go_away)
@@ -100,7 +100,7 @@ class Conversation:
 
     def _take(self, whole: Whole) -> None:
         if whole.is_control:
-            self._is_left = self._is_left or whole.is_close
+            self._client_has_closed = self._client_has_closed or whole.is_close
             self._ends.to_upstream(whole.raw)
             return
         lease = self._up.take_lease()
@@ -123,7 +123,7 @@ class Conversation:
             event = None
         self._lanes.put(lane, Message(whole.raw, event, lease))
         if self._lanes.held_bytes > QUEUED_BYTES:
-            self._ends.hold_client("queue")
+            self._ends.pause_client("queue")
 
     def _pass(self, raw: bytes, lease: Lease) -> None:
         """Send a message that begins no turn to the upstream."""
@@ -151,7 +151,7 @@ class Conversation:
             sent_stream_id=event.stream_id,
             event_id=event.event_id,
         )
-        error = why_none_may_begin(self._site, session_is_over=self._going)
+        error = why_none_may_begin(self._site, session_is_over=self._is_going_away)
         if error is not None:
             turn.refuse(error)
         else:
@@ -212,7 +212,7 @@ class Conversation:
         """Let the messages go on that waited until the turn was admitted or refused."""
         self._lanes.go_on(turn)
         if self._lanes.held_bytes <= QUEUED_BYTES:
-            self._ends.let_client("queue")
+            self._ends.resume_client("queue")
         self._close_if_idle()
 
     def delivered(self, turn: Turn) -> None:
@@ -221,7 +221,7 @@ class Conversation:
             self._down.release()
             self._close_if_idle()
             self._close_between_frames()
-            self._ends.let_upstream("stages")
+            self._ends.resume_upstream("stages")
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End the exchange of a turn."""
@@ -254,7 +254,7 @@ class Conversation:
             self._end_broken(data, broken)
         elif self._holds_client:
             self._down.hold(data)
-            self._ends.hold_upstream("stages")
+            self._ends.pause_upstream("stages")
         else:
             self._down.write(data, [end for end, _ in ends])
             self._close_if_idle()
@@ -307,7 +307,7 @@ class Conversation:
 
     def go_away(self) -> None:
         """Begin no more turns, and close once none is open, because the daemon stops or the session is too old."""
-        self._going = True
+        self._is_going_away = True
         self._close_if_idle()
 
     def cancel(self) -> None:
@@ -316,14 +316,14 @@ class Conversation:
         self._close_soon(POLICY_VIOLATION, "cancelled by the operator of openai-proxy", Outcome.CANCELLED)
 
     def _close_if_idle(self) -> None:
-        going = self._going or self._site.draining
+        going = self._is_going_away or self._site.draining
         if going and not self._open and not self._lanes and self._closing is None and not self._closed:
             self._close_soon(SERVICE_RESTART, "openai-proxy is going away: connect again", Outcome.COMPLETE)
 
     def _close_soon(self, code: int, reason: str, outcome: Outcome) -> None:
         """Close once all that came from the upstream is written to the client; begin no more turns."""
         if self._closing is None:
-            self._going = True
+            self._is_going_away = True
             self._closing = code, reason, outcome
             if not self._is_reading:
                 self._close_between_frames()
@@ -345,7 +345,7 @@ class Conversation:
         can_tell = self._down.may_close
         if can_tell:
             self._down.close(code, reason)
-        if not self._is_left:
+        if not self._client_has_closed:
             self._ends.to_upstream(close_frame(GOING_AWAY, "", masked=True))
         self._lose_turns(outcome if outcome is Outcome.CANCELLED else Outcome.CLIENT_GONE)
         self._let_go()
@@ -359,7 +359,7 @@ class Conversation:
 
     def lost(self, outcome: Outcome) -> None:
         """End the conversation because a connection is lost; after a client's close frame, the outcome is CLIENT_GONE."""
-        if self._is_left:
+        if self._client_has_closed:
             outcome = Outcome.CLIENT_GONE
         if not self._closed:
             self._closed = True

@@ -53,13 +53,13 @@ class FromClient:
                 self._fail(error)
                 return
             if whole is None:
-                self._ends.let_client("burst")
+                self._ends.resume_client("burst")
                 return
             if whole is PART:
                 break
             self._take(whole)
         self._is_resting = True
-        self._ends.hold_client("burst")
+        self._ends.pause_client("burst")
         self._next_turn(self._read_on)
 
     def _hold(self, size_bytes: int) -> bool:

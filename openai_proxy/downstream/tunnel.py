@@ -50,8 +50,8 @@ class Tunnel:
         self._frames = FrameEnds()
         self._cancelled = False
         self._ended = False
-        self._client_held: set[str] = set()
-        self._upstream_held: set[str] = set()
+        self._client_pauses: set[str] = set()
+        self._upstream_pauses: set[str] = set()
         self._untaken: list[Lease] = []
         """The leases of what was written to the upstream and waits in its transport."""
         self._clock = channel.clock
@@ -210,7 +210,7 @@ class Tunnel:
         if self._upstream is not None and not self._ended:
             self._upstream.write(data)
         if lease is not None:
-            if _FULL in self._client_held:
+            if _FULL in self._client_pauses:
                 self._untaken.append(lease)
             else:
                 lease.free()
@@ -244,30 +244,30 @@ class Tunnel:
 
     # ---- reasons not to read from one end
 
-    def hold_client(self, reason: str) -> None:
-        """Stop reading from the client, until every reason is gone."""
-        self._client_held.add(reason)
+    def pause_client(self, reason: str) -> None:
+        """Stop reading from the client, until no reason is left."""
+        self._client_pauses.add(reason)
         self._channel.hold_body()
 
-    def let_client(self, reason: str) -> None:
+    def resume_client(self, reason: str) -> None:
         """Read from the client again if this was the last reason."""
-        if reason in self._client_held:
-            self._client_held.discard(reason)
+        if reason in self._client_pauses:
+            self._client_pauses.discard(reason)
             if reason == _FULL:
                 self._free_untaken()
-            if not self._client_held:
+            if not self._client_pauses:
                 self._channel.release_body()
 
-    def hold_upstream(self, reason: str) -> None:
-        """Stop reading from the upstream, until every reason is gone."""
-        self._upstream_held.add(reason)
+    def pause_upstream(self, reason: str) -> None:
+        """Stop reading from the upstream, until no reason is left."""
+        self._upstream_pauses.add(reason)
         if self._upstream is not None and not self._ended:
             self._upstream.pauseProducing()
 
-    def let_upstream(self, reason: str) -> None:
+    def resume_upstream(self, reason: str) -> None:
         """Read from the upstream again if this was the last reason."""
-        self._upstream_held.discard(reason)
-        if self._upstream is not None and not self._ended and not self._upstream_held:
+        self._upstream_pauses.discard(reason)
+        if self._upstream is not None and not self._ended and not self._upstream_pauses:
             self._upstream.resumeProducing()
 
     def _free_untaken(self) -> None:
@@ -278,10 +278,10 @@ class Tunnel:
     # ---- the client's transport is full, or free again
 
     def pauseProducing(self) -> None:
-        self.hold_upstream(_FULL)
+        self.pause_upstream(_FULL)
 
     def resumeProducing(self) -> None:
-        self.let_upstream(_FULL)
+        self.resume_upstream(_FULL)
 
     def stopProducing(self) -> None:
         """Do nothing: `downstream_lost` is called as well when the client's transport is lost."""
@@ -295,10 +295,10 @@ class _ClientReader:
         self._tunnel = tunnel
 
     def pauseProducing(self) -> None:
-        self._tunnel.hold_client(_FULL)
+        self._tunnel.pause_client(_FULL)
 
     def resumeProducing(self) -> None:
-        self._tunnel.let_client(_FULL)
+        self._tunnel.resume_client(_FULL)
 
     def stopProducing(self) -> None:
         """Do nothing: when the upstream's transport is lost, the tunnel is notified by the end of the body."""
