@@ -55,7 +55,7 @@ FIXED = {
     "time at the beginning of an upload in which its speed is not checked": "downstream.pace:BODY_GRACE_S",
     "time for a body that is held in memory": "downstream.pace:BUFFERED_TOTAL_S",
     "bytes of an upload that wait for the upstream": "downstream.body:HIGH_WATER_BYTES",
-    "upload that is kept while it goes up, to be sent again on a fresh connection": "downstream.body:REPLAY_BYTES",
+    "upload that is kept while it is sent, to be sent again on a fresh connection": "downstream.body:REPLAY_BYTES",
     "rest of a refused upload that is read and dropped": "downstream.pace:LINGER_BYTES",
     "time for reading it": "downstream.pace:LINGER_TOTAL_S",
     "time without a byte while that is read": "downstream.pace:LINGER_IDLE_S",
