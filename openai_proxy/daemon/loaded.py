@@ -1,4 +1,4 @@
-"""What the metrics say of the configuration: when it was loaded, whether the last reload worked, its certificates."""
+"""What the metrics show of the configuration: when it was loaded, whether the last reload worked, its certificates."""
 
 from __future__ import annotations
 

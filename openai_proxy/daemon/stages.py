@@ -177,7 +177,7 @@ def ordered_stages(
         of_batches.settle,
         # After the cache, whose hits cost nothing; outside retries, of which only one answer is paid.
         spending.keep_budget,
-        # Repeats the same request.
+        # Outside of routing, because it sends the same request again.
         kept.retry,
         # Innermost: every attempt may go to another upstream.
         kept.route,

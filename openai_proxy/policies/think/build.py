@@ -14,7 +14,7 @@ from .strip_think import StripThink
 
 
 def strip_think(settings: Settings, buffered: BufferedBytes) -> StripThink | None:
-    """Return the stage that removes thoughts, None if every model keeps them."""
+    """Return the stage that removes thoughts, None if no model has a rule for them."""
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
     rule = _think_rule(everywhere, None)

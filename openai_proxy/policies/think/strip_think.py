@@ -144,7 +144,7 @@ def _choose(
         return ThinkStreamFilter(rule, lease=leases())
     if media_type != JSON:
         return None
-    if streaming:  # some servers label a stream in this way
+    if streaming:  # some servers send streams with this media type
         return ByBeginning(
             lambda: ThinkStreamFilter(rule, lease=leases()), lambda: ThinkDocumentFilter(rule, lease=leases())
         )
