@@ -100,6 +100,7 @@ def test_a_connection_that_is_ready_is_handed_over():
     assert attempt.results == []
     attempt.connecting.ready(attempt.made)
     assert attempt.result is attempt.made
+    assert attempt.reactor.getDelayedCalls() == []  # no clock runs on
     attempt.settle()
     assert not attempt.made.aborted
 
@@ -220,7 +221,9 @@ def test_a_client_that_leaves_ends_the_attempt(accepted):
     transport = attempt.accept() if accepted else None
     attempt.connecting.done.cancel()
     assert type(attempt.result) is CancelledError
-    if transport is not None:
+    if transport is None:
+        assert attempt.reactor.connectors[-1].stoppedConnecting
+    else:
         assert transport.ended == "aborted"
         attempt.made.connectionLost(Failure(ConnectionLost()))
     attempt.settle()

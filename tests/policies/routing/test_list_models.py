@@ -4,13 +4,14 @@ import gzip
 import json
 
 import pytest
-from fakes import Forward, ReadyBody, exchange, outcome_of, read, results_of, through
+from fakes import Body, Forward, ReadyBody, exchange, outcome_of, read, results_of, through
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
+from openai_proxy.policies.routing import collected_lists
 from openai_proxy.policies.routing.collected_lists import LIST_PATIENCE_S
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.list_models import ListModels
@@ -199,3 +200,16 @@ def test_lists_of_two_upstreams_are_one():
     assert [each["id"] for each in json.loads(read(response))["data"]] == ["a", "c-2"]
     (response,) = ask(ListModels([], None, elsewhere), forward, key=None)
     assert [each["id"] for each in json.loads(read(response))["data"]] == ["a", "b", "c-2", "d"]
+
+
+def test_a_list_of_another_upstream_that_is_too_long_is_not_read_on(monkeypatch):
+    """Its connection would wait for somebody to read the rest."""
+    monkeypatch.setattr(collected_lists, "LIST_BYTES", 4)
+    body, record = Body(), exchange()
+    forward = Forward(ProxyResponse(200, b"OK", [], body))
+    request = ProxyRequest(b"GET", b"/models", [], None, record, endpoint="models")
+    lists = results_of(
+        Deferred.fromCoroutine(collected_lists.collect_lists([request], record, forward, Clock()))
+    )
+    body.feed(b"[1,2,3]")
+    assert (len(lists), body.discarded) == (1, True)
