@@ -29,6 +29,7 @@ from booked_upstream import Books
 from books_run import SICK, TENANTS, THREADS, Crowd, Ledger, toml
 from world.client import Client, accepts
 from world.daemon import Daemon
+from world.exchange_lines import exchange_lines
 from world.pages import get_json
 from world.requests import post
 from world.scripts import HeldStream
@@ -194,7 +195,7 @@ def ends(booked: Booked, seed: int) -> list[str]:
     if not booked.daemon.wait_until_gone(20):
         found.append("SIGTERM did not end it")
     found += booked.daemon.defects
-    lines = Ledger.lines_of(booked.directory)
+    lines = exchange_lines(booked.directory / "logs")
     spent = sum(line["cost_usd"] or 0.0 for line in lines)
     booked.daemon = booked.start()
     page = get_json(booked.daemon.port, "/admin/usage")
