@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import treq
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -38,7 +38,7 @@ class Webhook:
     """The URL for alerts, and the key that signs them."""
 
     url: str
-    secret: bytes | None = None
+    secret: bytes | None = field(default=None, repr=False)
 
 
 class Deliveries:

@@ -43,7 +43,7 @@ class DownstreamLimits:
     """Whether it gets one before its head has come, too."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class IncomingRequest:
     """A request as parsed: its head, and its body as it comes."""
 

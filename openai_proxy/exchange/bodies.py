@@ -43,7 +43,7 @@ class _Delivery:
 
 
 @implementer(IBodyProducer)
-@define(eq=False)
+@define(eq=False, repr=False)
 class WholeBody:
     """All bytes of a body (a ResponseBody; an IBodyProducer for requests).
 

@@ -81,7 +81,7 @@ class ResponseBody(Protocol):
         ...
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ProxyRequest:
     """A request on its way through the stages.
 
@@ -199,7 +199,7 @@ class ProxyRequest:
         return copy
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ProxyResponse:
     """A response's head with its undelivered body, on its way to the client. Never mutated."""
 

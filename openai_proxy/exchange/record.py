@@ -171,7 +171,7 @@ class ExchangeFacts:
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Exchange(ExchangeFacts):
     """One exchange, from the end of the request's head to its end.
 

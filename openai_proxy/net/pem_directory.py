@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509 import (
     Certificate,
@@ -25,7 +25,7 @@ class PemDirectory:
     """The contents of the files: each certificate with its file and its PEM, in order; each key by its public key."""
 
     certificates: list[tuple[Path, Certificate, bytes]]
-    keys: dict[bytes, bytes]
+    keys: dict[bytes, bytes] = field(repr=False)
 
 
 @frozen
@@ -34,7 +34,7 @@ class ServerCertificate:
 
     names: tuple[str, ...]
     chain: bytes
-    key: bytes
+    key: bytes = field(repr=False)
 
 
 def read_pem_directory(directory: Path) -> PemDirectory:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..exchange.bodies import WholeBody
@@ -34,7 +34,7 @@ class Destination:
     """Base URL, without trailing slash."""
     azure_url: bytes
     """The same for what is asked for in Azure's form: `/openai` of `/openai/v1`, beside its `/v1`."""
-    via: HeaderPairs
+    via: HeaderPairs = field(repr=False)
     """The Via line, none for an empty pseudonym."""
     lines: UpstreamLines | None = None
     query: UpstreamQuery | None = None

@@ -80,7 +80,7 @@ def _tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RequestHead:
     """What a request's header section says, in one pass over it. Never mutated (and not frozen: 2 µs)."""
 
@@ -254,7 +254,7 @@ def one_coding(codings: list[bytes]) -> bytes:
     return b", ".join(codings_of(b",".join(codings))) if codings else b""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ResponseHead:
     """What a response's header section says, in one pass over it. Never mutated."""
 

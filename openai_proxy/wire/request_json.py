@@ -98,7 +98,7 @@ class Omitted:
 OMITTED = Omitted()
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RequestJSON:
     """A decoded body that is a JSON object. Never mutated (not frozen: that takes twice the time to make)."""
 

@@ -23,7 +23,7 @@ _block_end = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
 _data_field = re.compile(rb"data(?::[ ]?|$)")
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class SSEBlock:
     """Some consecutive bytes of the stream that belong together."""
 

@@ -34,7 +34,7 @@ _LONGEST_NAME = 256
 _MOST_REFUSALS_SHOWN = 1000
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class ClientEvent:
     """A client's text message, parsed."""
 

@@ -17,7 +17,7 @@ from attrs import define
 MAX_DEPTH = 200
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RawJSON:
     """A JSON value as somebody wrote it, to be copied into a line: valid, on one line, of at most MAX_DEPTH levels."""
 

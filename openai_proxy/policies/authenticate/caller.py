@@ -26,7 +26,7 @@ _Shown: TypeAlias = list[tuple[bytes, bytes, bytes]]
 """For each credential: its header's name in lower case, its value, and the value without the word Bearer."""
 
 
-@define
+@define(repr=False)
 class Caller:
     """One caller as a request shows it. Never mutated (not frozen: that takes twice the time to make)."""
 

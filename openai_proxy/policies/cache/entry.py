@@ -51,7 +51,7 @@ class Shown:
         """Made by the stage that answers; its type is unknown here."""
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class CacheEntry:
     """A whole 200 response."""
 

@@ -14,7 +14,7 @@ from .bodies import replay_body
 from .entry import CacheEntry
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Hit(ProxyResponse):
     """An answer straight from the cache; a stage that changes it turns it into an ordinary response."""
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from ...exchange.messages import ProxyResponse
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class OtherCallResponse(ProxyResponse):
     """The answer of a call that is paid and stored elsewhere."""
 

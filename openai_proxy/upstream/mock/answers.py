@@ -24,7 +24,7 @@ _DELIVERY = frozenset(("stream", "stream_options"))
 """Members that change how an answer comes, not what it says."""
 
 
-@frozen
+@frozen(repr=False)
 class Question:
     """The parts of a request that the mock upstream looks at."""
 

@@ -23,7 +23,7 @@ FILES_A_PAGE, ITEMS_A_PAGE = 10_000, 20
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
-@frozen
+@frozen(repr=False)
 class StoredFile:
     """An uploaded file."""
 

@@ -23,7 +23,7 @@ Estimate: TypeAlias = Callable[[bytes, dict[str, Any] | None], int]
 """The tokens of a prompt by a body and its document."""
 
 
-@frozen
+@frozen(repr=False)
 class Reply:
     """One answer: `data`, or `pieces` that are made while they are read."""
 

@@ -26,7 +26,7 @@ _BASE = re.compile(r"\A(?:/openai(?=/))?(?:/v1)*(?=/)")
 """What stands before the path of the API; see `wire.targets`."""
 
 
-@frozen
+@frozen(repr=False)
 class Asked:
     """The parts of a request by which recorded requests are found."""
 

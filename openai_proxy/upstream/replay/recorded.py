@@ -23,7 +23,7 @@ _WITHOUT_LENGTH = frozenset((204, 304))
 """Statuses that have no body, and 204 may not even say so (RFC 9110 §8.6)."""
 
 
-@frozen
+@frozen(repr=False)
 class Recorded:
     """A recorded answer, and when each part arrived, in seconds after the head of its request."""
 
